@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError, Stat};
 use crate::model::{Links, LivePartState, Ownership, PartName};
-use crate::repo::PartRecord;
+use crate::repo::{KnownLivePart, PartRecord};
 
 use super::ExecError;
 use super::equal::{ContentProof, EarlierTableDir, EqualPart, equal_part};
@@ -197,7 +197,7 @@ pub fn link_held(
 }
 
 /// Links a part of an earlier snapshot, whose record there is `record`, into `table`, if the same live part has the state
-/// `known`, in which it had the content of the earlier one. No file is asked for anything. Returns `None` if it has
+/// of `known`, in which it had the content of the earlier one. No file is asked for anything. Returns `None` if it has
 /// another state, or the snapshot lacks one of its names: then the files must be compared.
 ///
 /// # Errors
@@ -205,11 +205,11 @@ pub fn link_held(
 pub fn relink_known(
     live: &ListedLivePart,
     held: &Dir,
-    (record, known): (&PartRecord, &LivePartState),
+    (record, known): (&PartRecord, &KnownLivePart),
     table: &Dir,
 ) -> Result<Option<Relinked>, ExecError> {
     let name = &record.part;
-    if !has_known_state(live, record, known) {
+    if !has_known_state(live, record, &known.state) {
         return Ok(None);
     }
     let names = live.names.names();
@@ -218,8 +218,7 @@ pub fn relink_known(
         Ok(made) => {
             let left_out = live.left_out();
             let ownership = (record.ownership, record.exceptions.clone());
-            // The index has the links of an unchanged part.
-            let inspected = Box::new(recalled(&made, Links::default(), ownership, record));
+            let inspected = Box::new(recalled(&made, known.links.clone(), ownership, record));
             Ok(Some(Relinked::Linked { inspected, left_out, links: 0 }))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {

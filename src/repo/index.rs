@@ -408,8 +408,7 @@ fn open(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
         schema().try_for_each(|statement| transaction.execute_batch(statement))?;
-        transaction
-            .execute("INSERT INTO repository VALUES (?1, random() / 2)", params![repository.id().to_string()])?;
+        transaction.execute("INSERT INTO repository VALUES (?1, random())", params![repository.id().to_string()])?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     check_owner(&transaction, repository)?;

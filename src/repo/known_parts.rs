@@ -41,16 +41,22 @@ pub(super) struct KnownPart {
     pub(super) instance: InstanceId,
     pub(super) origin: TextDigest,
     pub(super) bytes: u64,
-    live: Option<KnownLivePart>,
+    live: Option<EncodedLivePart>,
+}
+
+#[derive(Debug)]
+struct EncodedLivePart {
+    state: Box<[u8]>,
+    links: Box<[u8]>,
 }
 
 /// What is needed to link a part without examining its files.
 #[derive(Debug)]
-struct KnownLivePart {
-    /// The encoded state of the live part.
-    state: Box<[u8]>,
-    /// The encoded links of the part.
-    links: Box<[u8]>,
+pub struct KnownLivePart {
+    /// The state in which the live part had the content of the part.
+    pub state: LivePartState,
+    /// The links of the part.
+    pub links: Links,
 }
 
 impl KnownParts {
@@ -60,16 +66,12 @@ impl KnownParts {
         self.snapshot
     }
 
-    /// The state in which the live part had the content of this part; `None` if none was kept.
+    /// The part by which a live one is known; `None` if no state of that was kept.
     #[must_use]
-    pub fn live_state(&self, record: &PartRecord) -> Option<LivePartState> {
-        LivePartState::from_bytes(&self.find(record)?.live.as_ref()?.state)
-    }
-
-    /// The links of a part of which a state was kept.
-    #[must_use]
-    pub fn links(&self, record: &PartRecord) -> Option<Links> {
-        Links::from_bytes(self.find(record)?.live.as_ref()?.links.to_vec())
+    pub fn live_part(&self, record: &PartRecord) -> Option<KnownLivePart> {
+        let encoded = self.find(record)?.live.as_ref()?;
+        let state = LivePartState::from_bytes(&encoded.state)?;
+        Some(KnownLivePart { state, links: Links::from_bytes(encoded.links.to_vec())? })
     }
 
     /// Whether the index has this part.
@@ -99,7 +101,7 @@ pub(super) fn read(connection: &Connection, snapshot: SnapshotId, stamp: &str) -
             if let Ok(origin) = serde_json::from_str::<InstanceOrigin>(row.get_ref(1)?.as_str().unwrap_or_default()) {
                 let instance = row.get(0)?;
                 let live = match row.get::<_, Option<Box<[u8]>>>(2)? {
-                    Some(state) => Some(KnownLivePart { state, links: row.get(3)? }),
+                    Some(state) => Some(EncodedLivePart { state, links: row.get(3)? }),
                     None => None,
                 };
                 let part = KnownPart { instance, origin: digest_of(&origin), bytes: origin.bytes, live };

@@ -20,7 +20,7 @@ use crate::monitor::{Stage, StageWork};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, Extension, TableFreeze, extend_freeze};
-use crate::repo::{PartRecord, Repository};
+use crate::repo::{KnownLivePart, PartRecord, Repository};
 
 use super::part_means::PartMeans;
 use super::previous::{EarlierTable, Previous};
@@ -71,7 +71,7 @@ pub(super) fn compare_all(
             let by_directory = lasting.comparison(&part.disk);
             let Some(live) = list(table, &part.name, by_directory)? else { return Ok(None) };
             let is_same = match known(earlier, record, by_directory) {
-                Some(known) if exec::is_known(&live, &earlier.dir, (record, &known))? => true,
+                Some(known) if exec::is_known(&live, &earlier.dir, (record, &known.state))? => true,
                 _ => exec::is_unchanged(&live, held, record, likeness)?,
             };
             Ok(is_same.then(|| part.name.clone()))
@@ -144,9 +144,9 @@ fn known(
     earlier: &EarlierTable<'_>,
     record: &PartRecord,
     by_directory: Option<DirectoryComparison>,
-) -> Option<LivePartState> {
+) -> Option<KnownLivePart> {
     let (by, known) = by_directory.zip(earlier.known)?;
-    known.live_state(record).filter(|known| by.has_few_links(known))
+    known.live_part(record).filter(|known| by.has_few_links(&known.state))
 }
 
 fn list(
@@ -249,10 +249,7 @@ impl UnchangedParts<'_> {
             && let Some(Relinked::Linked { inspected, left_out, .. }) =
                 exec::relink_known(&listed, &earlier.dir, (record, known), to.table)?
         {
-            // Its files were not examined: the index has what they occupy.
-            let links = earlier.known.and_then(|known| known.links(record)).unwrap_or_default();
-            let inspected = Inspected { links, ..*inspected };
-            return Ok(Some(Relink { inspected, left_out, live: None, copied: None }));
+            return Ok(Some(Relink { inspected: *inspected, left_out, live: None, copied: None }));
         }
         let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
         let likeness = if self.means.copying.copies(&part.disk) {
