@@ -265,24 +265,20 @@ fn check_texts(check: &LastCheck, now: DateTime<Utc>) -> Vec<String> {
     of_whole.into_iter().chain(data).chain(slice).chain(some_data).collect()
 }
 
-/// What verification has found wrong, in one word; empty if nothing.
-const fn finding(check: &LastCheck) -> &'static str {
-    match (check.damaged, check.drifted) {
-        (true, _) => "DAMAGED",
-        (false, true) => "drift",
-        (false, false) => "",
-    }
-}
-
 /// The times of a snapshot's last verifications and their finding, as text.
 pub(super) fn verified_text(check: &LastCheck, now: DateTime<Utc>) -> String {
-    let (found, texts) = (finding(check), check_texts(check, now).join(", "));
-    if found.is_empty() && texts.is_empty() { "never".to_owned() } else { format!("{found} {texts}").trim().to_owned() }
+    let cells = verified_cells(check, now).into_iter().filter(|cell| !cell.is_empty());
+    cells.collect::<Vec<_>>().join(", ")
 }
 
 /// The same in two cells: a short one that every terminal shows, and one with the rest.
 fn verified_cells(check: &LastCheck, now: DateTime<Utc>) -> [String; 2] {
-    let (found, mut texts) = (finding(check), check_texts(check, now));
+    let found = match (check.damaged, check.drifted) {
+        (true, _) => "DAMAGED",
+        (false, true) => "drift",
+        (false, false) => "",
+    };
+    let mut texts = check_texts(check, now);
     let first = if texts.is_empty() { String::new() } else { texts.remove(0) };
     let short = if found.is_empty() && first.is_empty() { "never" } else { &format!("{found} {first}") };
     [short.trim().to_owned(), texts.join(", ")]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chsnap::plan::retention::Policy;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 
@@ -108,16 +109,23 @@ fn keys<'a>(arguments: impl Iterator<Item = &'a Arg>) -> BTreeMap<String, Option
 /// Options whose paths must be absolute in a file: a timer starts chsnap in another directory than a user does.
 const ABSOLUTE: [&str; 5] = ["ca-file", "copy-to", "metrics-file", "password-file", "repo"];
 
-/// Values that the library uses where an option is not given, by the option.
-const LIBRARY_DEFAULTS: [(&str, &str); 3] = [("min-keep", "1"), ("min-age", "0"), ("zone", "UTC")];
+/// The value that the library uses where an option is not given.
+fn library_default(long: &str) -> Option<String> {
+    let policy = Policy::default();
+    match long {
+        "min-keep" => Some(policy.min_keep.to_string()),
+        "min-age" => Some(policy.min_age.to_string()),
+        "zone" => Some(policy.zone.name().to_owned()),
+        _ => None,
+    }
+}
 
 /// The built-in value: a switch that is not given is off.
 fn built_in(arg: &Arg) -> Vec<String> {
     let given: Vec<String> =
         arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
-    let default = LIBRARY_DEFAULTS.iter().find(|(long, _)| arg.get_long() == Some(*long));
-    if let Some((_, value)) = default.filter(|_| given.is_empty()) {
-        return vec![(*value).to_owned()];
+    if let Some(value) = arg.get_long().filter(|_| given.is_empty()).and_then(library_default) {
+        return vec![value];
     }
     match arg.get_action() {
         ArgAction::SetTrue if given.is_empty() => vec!["false".to_owned()],
