@@ -16,6 +16,8 @@
 mod machine;
 #[path = "support/measure.rs"]
 mod measure;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/section.rs"]
 mod section;
 
@@ -65,29 +67,11 @@ const NEW_SHARE: u64 = 50;
 const SMALL_BYTES: usize = 8 << 10;
 
 fn main() {
-    if let Some(command) = measure::requested() {
-        measure::run(&command);
-        return;
-    }
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // `cargo test --benches` and test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     let rounds: Vec<Round> = (0..args.rounds).map(|round| measured(&args, round)).collect();
     table(&args, &rounds, &mut text).expect("a String takes everything");
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "remote", &text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, args.output.as_deref(), "remote");
 }
 
 /// Seconds, with the requests and bytes that the store counted.

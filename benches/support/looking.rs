@@ -1,4 +1,4 @@
-//! The minimum for examining frozen parts: bare system calls, on as many threads as there are cores.
+//! The minimum for examining frozen parts: bare system calls, on one thread for each core.
 
 use std::fs::{self, File};
 use std::io::Read as _;

@@ -3,6 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use chsnap::model::SnapshotId;
+
+use crate::chsnap_command::Chsnap;
 use crate::remote::support::{LARGE_BYTES, Lab, at, content, document, large_part};
 use crate::store::part;
 
@@ -125,8 +128,8 @@ fn mutated(lab: &Lab) {
     fs::remove_dir_all(before).expect("removed");
 }
 
-#[test]
-fn the_large_files_that_a_rewritten_part_shares_with_one_that_is_here_are_linked() {
+/// Two snapshots in the store, a mutation between them, and a clean host that has pulled the first one.
+fn pulled_before_a_mutation() -> (Lab, Chsnap, [SnapshotId; 2]) {
     let lab = Lab::new();
     let first = lab.host.snapshot();
     mutated(&lab);
@@ -134,6 +137,12 @@ fn the_large_files_that_a_rewritten_part_shares_with_one_that_is_here_are_linked
     lab.push("--new");
     let clean = lab.elsewhere("clean");
     document(&clean, &["pull", &first.to_string(), "--from", &lab.address()], 0);
+    (lab, clean, [first, second])
+}
+
+#[test]
+fn the_large_files_that_a_rewritten_part_shares_with_one_that_is_here_are_linked() {
+    let (lab, clean, [first, second]) = pulled_before_a_mutation();
     let pulled = document(&clean, &["pull", &second.to_string(), "--from", &lab.address()], 0);
     assert_eq!((pulled["linked_parts"].as_u64(), pulled["fetched_parts"].as_u64()), (Some(2), Some(1)), "{pulled}");
     let received = pulled["requests"]["received_bytes"].as_u64().expect("a number");
@@ -152,13 +161,7 @@ fn the_large_files_that_a_rewritten_part_shares_with_one_that_is_here_are_linked
 
 #[test]
 fn a_file_that_is_damaged_here_is_fetched_instead_of_linked() {
-    let lab = Lab::new();
-    let first = lab.host.snapshot();
-    mutated(&lab);
-    let second = lab.host.snapshot();
-    lab.push("--new");
-    let clean = lab.elsewhere("clean");
-    document(&clean, &["pull", &first.to_string(), "--from", &lab.address()], 0);
+    let (lab, clean, [first, second]) = pulled_before_a_mutation();
     let path = at(&clean, first).join("data/d/b/all_1_1_0/large.bin");
     let time = fs::metadata(&path).expect("it is there").modified().expect("a time");
     let mut bytes = fs::read(&path).expect("it is read");
