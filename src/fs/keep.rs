@@ -174,7 +174,7 @@ impl AclInheritance {
 pub struct FileTarget<'a> {
     pub(super) dir: &'a Dir,
     pub(super) inheritance: AclInheritance,
-    /// Whether nobody else can reach what is in it, so that a new file may have its final mode from the beginning.
+    /// Whether no other user can reach its entries, so that a new file may have its final mode from the beginning.
     pub(super) is_private: bool,
 }
 

@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(worst_code([1, 12, 3]), 12);
         assert_eq!(worst_code([12, 130]), 130);
         assert_eq!(worst_code([12, 129]), 129);
-        assert_eq!(worst_code([3, 77]), 77, "a code that nobody knows is a failure");
+        assert_eq!(worst_code([3, 77]), 77, "an unknown code is a failure");
     }
 
     #[test]

@@ -304,7 +304,7 @@ impl Examined<'_> {
                 }
                 ShadowOwner::Other => {
                     "it is not chsnap's: a freeze made by hand or by another tool. It keeps what it links on disk; \
-                                 remove it when nobody needs it"
+                                 remove it when it is no longer needed"
                 }
             };
             findings.warn("shadow", text, remedy);
