@@ -267,20 +267,17 @@ impl CopiedRow {
     /// Reports to the user why it was not copied.
     fn report_refusal(&self, output: &Output) {
         let Some(reason) = &self.reason else { return };
-        output.problem("error", &format!("the snapshot {} was not copied: {reason}", self.id));
+        output.error(&format!("the snapshot {} was not copied: {reason}", self.id));
         for damage in self.damage.iter().skip(1) {
-            output.detail("and", &format!("{}: {}", damage.path, damage.found));
+            output.and(&format!("{}: {}", damage.path, damage.found));
         }
-        output.detail(
-            "hint",
-            match self.state {
-                "damaged" | "unreadable" => {
-                    "chsnap verify SNAPSHOT --level data --repair mends what another snapshot has whole"
-                }
-                "in_trash" => "chsnap --repo DIR undo SNAPSHOT brings it back there",
-                _ => "copy it to a repository of its own, or chsnap --repo DIR rm the other one",
-            },
-        );
+        output.hint(match self.state {
+            "damaged" | "unreadable" => {
+                "chsnap verify SNAPSHOT --level data --repair mends what another snapshot has whole"
+            }
+            "in_trash" => "chsnap --repo DIR undo SNAPSHOT brings it back there",
+            _ => "copy it to a repository of its own, or chsnap --repo DIR rm the other one",
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use chsnap::ops::{ImportError, OpError};
 use chsnap::plan::{ReferenceError, TableRefusal, TableSkipReason, nearest};
 use chsnap::remote::{InvalidAddress, RemoteError, StoreErrorKind};
 use chsnap::repo::{RepoError, Repository};
-use chsnap::server::{ServerError, UrlProblem, code};
+use chsnap::server::{ServerError, code};
 use clap::error::ErrorKind;
 use serde_json::Value;
 
@@ -149,15 +149,15 @@ impl CommandFailure {
             }
             return self.code;
         }
-        output.problem("error", &self.message);
+        output.error(&self.message);
         for cause in &self.causes {
-            output.detail("caused by", cause);
+            output.cause(cause);
         }
         for other in &self.others {
-            output.problem("error", other);
+            output.error(other);
         }
         if let Some(hint) = &self.hint {
-            output.detail("hint", hint);
+            output.hint(hint);
         }
         self.code
     }
@@ -475,34 +475,16 @@ fn fs_hint(error: &FsError) -> Option<&'static str> {
     })
 }
 
-/// The hint for an invalid URL.
-pub(super) fn url_hint(problem: UrlProblem) -> &'static str {
-    match problem {
-        UrlProblem::NotHttp => "for example http://127.0.0.1:8123",
-        UrlProblem::UserInfo => {
-            "give the address alone; the user with --user, and the password in CHSNAP_PASSWORD or --password-file"
-        }
-        UrlProblem::Query => {
-            "give the address alone: the user with --user, the password in CHSNAP_PASSWORD or --password-file; settings \
-             belong in the user's profile on the server, and cannot be given here"
-        }
-    }
-}
-
 fn server_hint(error: &ServerError) -> Option<&'static str> {
+    if let Some(remedy) = error.access_remedy() {
+        return Some(remedy);
+    }
     Some(match error {
         ServerError::Unreachable { .. } => {
             "is the server running, and is --url its HTTP interface (port 8123, or 8443 for https)? list, show, \
              usage, rm, undo and gc work without it"
         }
         ServerError::NotClickHouse { .. } => "--url takes the HTTP interface (port 8123), not the native one (9000)",
-        ServerError::Authentication { has_password: false, .. } => {
-            "no password was given: set CHSNAP_PASSWORD, or name a file with --password-file; --user names another user"
-        }
-        ServerError::Authentication { .. } => {
-            "the password given is not this user's, or there is no such user: check CHSNAP_PASSWORD (which is stronger than a configured \
-             password_file), --password-file and --user"
-        }
         ServerError::Exception { code: code::READONLY, .. } => {
             "this user is readonly; FREEZE needs one who may ALTER (GRANT ALTER FREEZE PARTITION ON *.*)"
         }
@@ -511,7 +493,6 @@ fn server_hint(error: &ServerError) -> Option<&'static str> {
         }
         error if error.is_full_disk() => NO_SPACE,
         ServerError::Deadline { .. } => "--query-timeout and --freeze-timeout set how long chsnap waits",
-        ServerError::Url(problem) => url_hint(*problem),
         ServerError::Cut { .. } => {
             "give this user a settings profile without them, or without the constraint or the readonly that holds them; or \
              name another user with --user"

@@ -29,6 +29,7 @@ mod layout;
 #[cfg(test)]
 mod library_defaults;
 mod list;
+mod log;
 mod man;
 mod metrics;
 mod monitor;

@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::documents::{self, Document};
 use super::globals::{Globals, ProgressMode, When};
 use super::layout::{self, Width};
+use super::log::LogMessages;
 use super::progress::Progress;
 use super::render;
 use super::streams::{write_stderr, write_stdout};
@@ -58,8 +59,41 @@ fn terminal_columns(term: &console::Term) -> Option<usize> {
 }
 
 /// The same for stderr, where only the terminal determines it.
-fn message_width() -> Width {
+pub(super) fn message_width() -> Width {
     terminal_columns(&console::Term::stderr()).map_or(Width::Unlimited, Width::Columns)
+}
+
+/// A kind of message on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageKind {
+    Error,
+    Warning,
+    Cause,
+    /// One more fact about the error above.
+    And,
+    Hint,
+}
+
+impl MessageKind {
+    /// Its word, color and indentation.
+    fn form(self) -> (&'static str, AnsiColor, usize) {
+        match self {
+            Self::Error => ("error", AnsiColor::Red, 0),
+            Self::Warning => ("warning", AnsiColor::Yellow, 0),
+            Self::Cause => ("caused by", AnsiColor::Cyan, 2),
+            Self::And => ("and", AnsiColor::Cyan, 2),
+            Self::Hint => ("hint", AnsiColor::Cyan, 2),
+        }
+    }
+}
+
+/// Writes a message to stderr, wrapped between words if that is a terminal.
+pub(super) fn write_message(kind: MessageKind, message: &str, is_colored: bool) {
+    let (word, color, indent) = kind.form();
+    let wrapped = layout::paragraph(&format!("{word}: {}", safe(message)), message_width(), indent, indent + 2);
+    let text = wrapped.trim_start().strip_prefix(word).unwrap_or(&wrapped);
+    let style = if is_colored { Style::new().bold().fg_color(Some(color.into())) } else { Style::new() };
+    write_stderr(&format!("{:indent$}{style}{word}{style:#}{text}", ""));
 }
 
 /// The number of warnings that are shown.
@@ -125,7 +159,7 @@ impl Output {
     /// Prints a line about the progress of work, for the user at the terminal.
     pub(super) fn note(&self, message: &str) {
         if !self.quiet && !self.json {
-            write_stderr(&format!("{}\n", safe(message)));
+            write_stderr(&layout::paragraph(&safe(message), message_width(), 0, 2));
         }
     }
 
@@ -137,10 +171,14 @@ impl Output {
             1 => (LevelFilter::DEBUG, LevelFilter::WARN),
             _ => (LevelFilter::TRACE, LevelFilter::DEBUG),
         };
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(self.color_messages);
-        // A user watches what happens now; the log also records when and where.
-        let lines: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync> =
-            if self.verbose == 0 { lines.without_time().with_target(false).boxed() } else { lines.boxed() };
+        // A user reads messages; the log also records when and where.
+        let lines: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync> = if self.verbose == 0
+        {
+            LogMessages { is_colored: self.color_messages }.boxed()
+        } else {
+            let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            log.with_ansi(self.color_messages).boxed()
+        };
         // The client's own log repeats statements and servers' messages, which may contain secrets.
         let filter =
             Targets::new().with_default(others).with_target("chsnap", ours).with_target("clickhouse", LevelFilter::OFF);
@@ -199,38 +237,35 @@ impl Output {
         self.write_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn styled(&self, color: AnsiColor, text: &str) -> String {
-        if self.color_messages {
-            let style = Style::new().bold().fg_color(Some(color.into()));
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+    /// Prints the error of a command.
+    pub(super) fn error(&self, message: &str) {
+        write_message(MessageKind::Error, message, self.color_messages);
     }
 
-    pub(super) fn problem(&self, kind: &str, message: &str) {
-        self.message(AnsiColor::Red, kind, message, 0);
+    /// Prints a cause of an error.
+    pub(super) fn cause(&self, message: &str) {
+        write_message(MessageKind::Cause, message, self.color_messages);
     }
 
-    pub(super) fn detail(&self, kind: &str, message: &str) {
-        self.message(AnsiColor::Cyan, kind, message, 2);
+    /// Prints one more fact about an error.
+    pub(super) fn and(&self, message: &str) {
+        write_message(MessageKind::And, message, self.color_messages);
     }
 
-    /// Prints a line on stderr, wrapped between words if that is a terminal.
-    fn message(&self, color: AnsiColor, kind: &str, message: &str, indent: usize) {
-        let wrapped = layout::paragraph(&format!("{kind}: {}", safe(message)), message_width(), indent, indent + 2);
-        let text = wrapped.trim_start().strip_prefix(kind).unwrap_or(&wrapped);
-        write_stderr(&format!("{:indent$}{}{text}", "", self.styled(color, kind)));
+    /// Prints how to resolve an error.
+    pub(super) fn hint(&self, message: &str) {
+        write_message(MessageKind::Hint, message, self.color_messages);
     }
 
     /// Prints warnings; with JSON they are in the document.
     pub(super) fn warnings(&self, warnings: &[impl Display]) {
         if !self.json {
             for warning in warnings.iter().take(WARNINGS_LIMIT) {
-                self.message(AnsiColor::Yellow, "warning", &warning.to_string(), 0);
+                write_message(MessageKind::Warning, &warning.to_string(), self.color_messages);
             }
             if let Some(more) = warnings.len().checked_sub(WARNINGS_LIMIT).filter(|more| *more > 0) {
-                self.message(AnsiColor::Yellow, "warning", &format!("and {more} more, which --json shows"), 0);
+                let message = format!("and {more} more, which --json shows");
+                write_message(MessageKind::Warning, &message, self.color_messages);
             }
         }
     }

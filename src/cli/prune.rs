@@ -10,7 +10,7 @@ use chsnap::plan::retention::{GuardLimits, Policy};
 use chsnap::repo::{Repository, Summary};
 
 use super::confirm::{Answer, confirm};
-use super::documents::{CostRow, CostSeconds, KeptRow, PruneDocument, RemovedRow, StaleRow};
+use super::documents::{CostRow, CostSeconds, JudgedRow, KeptRow, PruneDocument, RemovedRow, StaleRow};
 use super::failure::CommandFailure;
 use super::globals::{Globals, size};
 use super::layout::{self, Width};
@@ -234,17 +234,19 @@ fn stale_text(plan: &PrunePlan, now: DateTime<Utc>) -> String {
     plan.stale.iter().map(line).collect()
 }
 
-fn series_of(summary: &Summary) -> Option<String> {
-    summary.series.as_ref().map(ToString::to_string)
+fn judged_row(summary: &Summary) -> JudgedRow {
+    JudgedRow {
+        time: summary.time,
+        name: summary.label.text.clone(),
+        series: summary.series.as_ref().map(ToString::to_string),
+        incomplete: summary.incomplete,
+    }
 }
 
 fn kept_row(kept: &RetainedSnapshot) -> KeptRow {
     KeptRow {
         id: kept.summary.id,
-        time: kept.summary.time,
-        name: kept.summary.label.text.clone(),
-        series: series_of(&kept.summary),
-        incomplete: kept.summary.incomplete,
+        snapshot: judged_row(&kept.summary),
         reasons: kept.reasons.iter().map(ToString::to_string).collect(),
     }
 }
@@ -252,10 +254,7 @@ fn kept_row(kept: &RetainedSnapshot) -> KeptRow {
 fn removed_row(leaving: &PlannedRemoval) -> RemovedRow {
     RemovedRow {
         id: leaving.summary.id,
-        time: leaving.summary.time,
-        name: leaving.summary.label.text.clone(),
-        series: series_of(&leaving.summary),
-        incomplete: leaving.summary.incomplete,
+        snapshot: judged_row(&leaving.summary),
         reason: reason(leaving).to_owned(),
         freed_bytes: leaving.freed_bytes,
         freed_with_older_bytes: leaving.freed_with_older_bytes,

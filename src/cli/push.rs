@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     }
     for snapshot in &report.snapshots {
         if let PushOutcome::Damaged(problem) = &snapshot.outcome {
-            output.problem("error", &format!("cannot push {}: {problem}", snapshot.name.id));
+            output.error(&format!("cannot push {}: {problem}", snapshot.name.id));
         }
     }
     Ok(code)

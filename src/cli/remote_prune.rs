@@ -10,7 +10,7 @@ use chsnap::plan::retention::{GuardLimits, Policy};
 use chsnap::remote::{RemoteName, RemoteRepository};
 
 use super::confirm::{Answer, confirm};
-use super::documents::{RemoteKeptRow, RemotePruneDocument, RemoteRemovedRow};
+use super::documents::{JudgedRow, RemoteKeptRow, RemotePruneDocument, RemoteRemovedRow};
 use super::failure::CommandFailure;
 use super::globals::Globals;
 use super::layout::{self, Width};
@@ -186,23 +186,22 @@ fn sums(plan: &RemotePrunePlan) -> String {
 fn document(plan: &RemotePrunePlan, verdict: PruneVerdict, policy: &Policy, address: &str) -> RemotePruneDocument {
     let guards = guard_texts(plan);
     let (reason, hint) = verdict.reason_and_hint(&guards);
-    let series = |snapshot: &JudgedRemote| snapshot.series.as_ref().map(ToString::to_string);
+    let row = |snapshot: &JudgedRemote| JudgedRow {
+        time: snapshot.time,
+        name: snapshot.label.clone(),
+        series: snapshot.series.as_ref().map(ToString::to_string),
+        incomplete: snapshot.is_incomplete,
+    };
     let kept = plan.keep.iter().map(|(snapshot, reasons)| RemoteKeptRow {
         remote_name: snapshot.name.to_string(),
         repository: snapshot.name.repository.clone(),
-        time: snapshot.time,
-        name: snapshot.label.clone(),
-        series: series(snapshot),
-        incomplete: snapshot.is_incomplete,
+        snapshot: row(snapshot),
         reasons: reasons.iter().map(ToString::to_string).collect(),
     });
     let removed = plan.remove.iter().map(|leaving| RemoteRemovedRow {
         remote_name: leaving.snapshot.name.to_string(),
         repository: leaving.snapshot.name.repository.clone(),
-        time: leaving.snapshot.time,
-        name: leaving.snapshot.label.clone(),
-        series: series(&leaving.snapshot),
-        incomplete: leaving.snapshot.is_incomplete,
+        snapshot: row(&leaving.snapshot),
         reason: removed_reason(leaving.is_of_ended_series).to_owned(),
         freed_bytes: leaving.freed_bytes,
         freed_with_older_bytes: leaving.freed_with_older_bytes,

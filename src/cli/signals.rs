@@ -15,14 +15,14 @@ fn ending() -> impl Iterator<Item = i32> {
     [SIGINT, SIGTERM].into_iter().chain((!outlives).then_some(SIGHUP))
 }
 
-/// Returns a flag that becomes true at the first signal. With `tell`, a message at the terminal reports the signal.
-pub(super) fn watch(tell: bool) -> Arc<AtomicBool> {
+/// Returns a flag that becomes true at the first signal. With `is_reported`, a message at the terminal reports the signal.
+pub(super) fn watch(is_reported: bool) -> Arc<AtomicBool> {
     static WATCHED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     // A command that is a step of another one shares its flag.
-    Arc::clone(WATCHED.get_or_init(|| start_watching(tell)))
+    Arc::clone(WATCHED.get_or_init(|| start_watching(is_reported)))
 }
 
-fn start_watching(tell: bool) -> Arc<AtomicBool> {
+fn start_watching(is_reported: bool) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let signals: Vec<i32> = ending().collect();
     let caught = signals.iter().try_for_each(|signal| {
@@ -39,7 +39,7 @@ fn start_watching(tell: bool) -> Arc<AtomicBool> {
         let Ok(mut signals) = signal_hook::iterator::Signals::new(signals) else { return };
         for signal in signals.forever() {
             LAST.store(signal, Ordering::Relaxed);
-            if tell {
+            if is_reported {
                 super::streams::write_stderr(
                     "stopping: what was begun is being undone; a second signal ends at once\n",
                 );

@@ -28,7 +28,7 @@ const BESIDE: &str = ".chsnap-link";
 #[derive(Debug)]
 pub struct PartCopier<'a> {
     /// How bytes are copied.
-    pub means: CopyOptions<'a>,
+    pub options: CopyOptions<'a>,
     /// Whether every file is hashed on the way and compared with the part's `checksums.txt`.
     pub verifies: bool,
     /// The inodes that were copied already.
@@ -324,7 +324,7 @@ impl PartCopier<'_> {
         name: &str,
         hashing: Hashing,
     ) -> Result<CopiedFile, CopyError> {
-        let copy = FileCopy::begin(&self.means, pair.from, name.as_ref(), target, name.as_ref())?;
+        let copy = FileCopy::begin(&self.options, pair.from, name.as_ref(), target, name.as_ref())?;
         if hashing != Hashing::None || copy.is_clone() || copy.size_bytes() < SPLIT_BYTES {
             let digest = copy.copy_all(hashing)?;
             return copy.finish(digest);

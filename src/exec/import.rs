@@ -49,7 +49,7 @@ pub struct ListedImporter<'a> {
     /// How files may come from it.
     pub mode: RestoreMode,
     /// How bytes are copied.
-    pub means: CopyOptions<'a>,
+    pub options: CopyOptions<'a>,
     links_refused: AtomicBool,
 }
 
@@ -59,8 +59,8 @@ const EMPTY_MODE: u32 = 0o640;
 impl<'a> ListedImporter<'a> {
     /// Creates an importer that has not yet learned whether links work.
     #[must_use]
-    pub fn new(root: &'a Dir, mode: RestoreMode, means: CopyOptions<'a>) -> Self {
-        Self { root, mode, means, links_refused: AtomicBool::new(false) }
+    pub fn new(root: &'a Dir, mode: RestoreMode, options: CopyOptions<'a>) -> Self {
+        Self { root, mode, options, links_refused: AtomicBool::new(false) }
     }
 
     /// Places the files of a part in a new directory `name` of `table`. Nothing is set on a linked file.
@@ -119,7 +119,7 @@ impl<'a> ListedImporter<'a> {
                 }
             }
             let copied = to
-                .copy_from(&self.means, source, source_name, file_name, Hashing::None)
+                .copy_from(&self.options, source, source_name, file_name, Hashing::None)
                 .map_err(CopyPartError::from)?;
             placed.cloned_files += u64::from(copied.is_clone);
             let path = file.path.to_string_lossy().into_owned();
@@ -140,8 +140,8 @@ fn wants_copy(error: &FsError) -> bool {
 /// # Errors
 /// If something cannot be read.
 pub fn differs_from_list(part: &Dir, files: &[SourceFile], was_copied: bool) -> Result<Option<String>, FsError> {
-    let means = ReadOptions { rate: None, advanced: &|_| () };
-    let hashed = match hash_part(part, !was_copied, means)? {
+    let options = ReadOptions { rate: None, advanced: &|_| () };
+    let hashed = match hash_part(part, !was_copied, options)? {
         HashedPart::Files(hashed) => hashed,
         HashedPart::Encrypted => return Ok(Some("its files are encrypted".to_owned())),
     };
@@ -179,7 +179,7 @@ pub fn is_as_listed(dirs: &mut TreeDirs<'_>, file: &SourceFile, is_read: bool) -
     if !is_read {
         return Ok(true);
     }
-    let means = ReadOptions { rate: None, advanced: &|_| () };
-    let (_, digest, _) = dir.hash_whole(name, Hashing::ClickHouse, means)?;
+    let options = ReadOptions { rate: None, advanced: &|_| () };
+    let (_, digest, _) = dir.hash_whole(name, Hashing::ClickHouse, options)?;
     Ok(matches!(digest, Some(ContentDigest::ClickHouse(hash)) if checksum(hash) == file.checksum))
 }

@@ -190,27 +190,27 @@ pub fn link_left_out_files(
         let is_linked = link_archives(&live.iter().map(|table| &table.dir).collect::<Vec<_>>(), part, entries, name)?;
         return Ok(if is_linked { LeftOutFiles::Taken } else { LeftOutFiles::Unknown });
     }
-    let mut taker = PartCompletion { part, before: entries.len(), entries };
+    let mut completion = PartCompletion { part, before: entries.len(), entries };
     let left_out = saved.map_or(&[][..], |saved| &saved.left_out);
-    if left_out.iter().any(|file| !taker.has(OsStr::new(file.name))) {
+    if left_out.iter().any(|file| !completion.has(OsStr::new(file.name))) {
         let linked = |file: &SavedFile| {
-            taker.entries.push(Entry { name: file.name.into(), inode: file.stat.inode, kind: EntryKind::File });
+            completion.entries.push(Entry { name: file.name.into(), inode: file.stat.inode, kind: EntryKind::File });
         };
         link_saved(live, part, name, left_out, linked)?;
     }
     // Fewer entries than were frozen: the part was read while the server removed it, so what it lacks proves nothing.
-    let mut was_there = saved.is_some_and(|saved| saved.entries >= taker.entries.len());
+    let mut was_there = saved.is_some_and(|saved| saved.entries >= completion.entries.len());
     // A frozen part has nothing that the live one lacks. If the numbers of entries are equal, it has all of them, and
     // the live part need not be listed again.
-    if saved.is_none_or(|saved| taker.entries.len() != saved.entries) {
+    if saved.is_none_or(|saved| completion.entries.len() != saved.entries) {
         for table in live {
-            was_there |= taker.link_all(&table.dir, name)?;
+            was_there |= completion.link_all(&table.dir, name)?;
         }
     }
     for file in left_out {
-        taker.write(file)?;
+        completion.write(file)?;
     }
-    Ok(match (taker.has_added() || !left_out.is_empty(), was_there) {
+    Ok(match (completion.has_added() || !left_out.is_empty(), was_there) {
         (true, _) => LeftOutFiles::Taken,
         (false, true) => LeftOutFiles::None,
         (false, false) => LeftOutFiles::Unknown,

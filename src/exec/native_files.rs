@@ -39,7 +39,7 @@ const ENCRYPTED_MAGIC: &[u8] = b"ENC";
 ///
 /// # Errors
 /// If something cannot be read.
-pub fn hash_part(dir: &Dir, is_trusted: bool, means: ReadOptions<'_>) -> Result<HashedPart, FsError> {
+pub fn hash_part(dir: &Dir, is_trusted: bool, options: ReadOptions<'_>) -> Result<HashedPart, FsError> {
     let is_encrypted = match read_checksums_file(dir)? {
         Some((_, text)) => matches!(Checksums::parse(&text), Err(ChecksumsError::Encrypted)),
         None => match dir.find(PACKED)? {
@@ -58,7 +58,7 @@ pub fn hash_part(dir: &Dir, is_trusted: bool, means: ReadOptions<'_>) -> Result<
         let recorded = files.recorded.get(&path).filter(|(bytes, _)| is_whole && *bytes == file.stat.size_bytes);
         let hash = match recorded {
             Some((_, hash)) => Some(*hash),
-            None => match file.dir.hash_whole(&file.name, Hashing::ClickHouse, means)?.1 {
+            None => match file.dir.hash_whole(&file.name, Hashing::ClickHouse, options)?.1 {
                 Some(ContentDigest::ClickHouse(hash)) => Some(hash),
                 _ => None,
             },

@@ -89,7 +89,7 @@ impl Archive {
 pub(super) fn damage_in_archive(
     dir: &Dir,
     name: &str,
-    means: ReadOptions<'_>,
+    options: ReadOptions<'_>,
 ) -> Result<(Vec<(String, String)>, u64), FsError> {
     let archive = match read_archive(dir, name)? {
         Ok(archive) => archive,
@@ -105,7 +105,7 @@ pub(super) fn damage_in_archive(
             damage.push((expected, "another size, or nothing".to_owned()));
             return Ok(());
         };
-        let (found, bytes) = dir.hash_range(name, range, Hashing::ClickHouse, means)?;
+        let (found, bytes) = dir.hash_range(name, range, Hashing::ClickHouse, options)?;
         read_bytes += bytes;
         if let Some(found) = found.filter(|found| *found != ContentDigest::ClickHouse(entry.hash)) {
             damage.push((expected, format!("the hash {found}")));
@@ -229,8 +229,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join(PACKED), bytes).expect("written");
         let dir = Dir::open(folder.path(), Arc::new(RealVerbs)).expect("a directory");
-        let means = ReadOptions { rate: None, advanced: &|_| () };
-        let (damage, _) = damage_in_archive(&dir, PACKED, means).expect("it reads");
+        let options = ReadOptions { rate: None, advanced: &|_| () };
+        let (damage, _) = damage_in_archive(&dir, PACKED, options).expect("it reads");
         let mut problems = Problems::default();
         if let Ok(archive) = read_archive(&dir, PACKED).expect("it reads") {
             archive.compare_sizes(&mut problems);

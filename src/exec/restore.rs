@@ -106,7 +106,7 @@ pub struct PartRestorer<'a> {
     /// User and group of the server that will use them; `None` for a tree that no server uses.
     pub owner: Option<(u32, u32)>,
     /// How bytes are copied.
-    pub means: CopyOptions<'a>,
+    pub options: CopyOptions<'a>,
     /// Whether links to this filesystem failed: found out once, and not tried again.
     links_refused: AtomicBool,
 }
@@ -119,8 +119,8 @@ const WRITABLE: u32 = 0o222;
 impl<'a> PartRestorer<'a> {
     /// Creates a restorer that has not yet learned whether links work.
     #[must_use]
-    pub fn new(mode: RestoreMode, owner: Option<(u32, u32)>, means: CopyOptions<'a>) -> Self {
-        Self { mode, owner, means, links_refused: AtomicBool::new(false) }
+    pub fn new(mode: RestoreMode, owner: Option<(u32, u32)>, options: CopyOptions<'a>) -> Self {
+        Self { mode, owner, options, links_refused: AtomicBool::new(false) }
     }
 
     /// Restores the part in `from` into a new directory `name` of `table`. Nothing is made durable, and nothing is ever
@@ -149,8 +149,8 @@ impl<'a> PartRestorer<'a> {
     fn copy_part(&self, from: &Dir, table: &Dir, name: &str) -> Result<RestoredPart, RestorePartError> {
         // Two links to one inode become two files: a server's change to one must not touch the other.
         let links = CopiedLinks::new(table.clone(), u32::MAX, 0);
-        let means = self.means.again();
-        let copier = PartCopier { means, verifies: true, links: &links };
+        let options = self.options.again();
+        let copier = PartCopier { options, verifies: true, links: &links };
         let mut part = copier.copy_part(from, table, Path::new(""), name, &|_| true)?;
         if let Some(owner) = self.owner {
             give(&table.open_dir(name)?, owner)?;
@@ -234,7 +234,7 @@ impl<'a> PartRestorer<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let copied = to.copy_from(&self.means, from, name, name, Hashing::None).map_err(CopyPartError::from)?;
+        let copied = to.copy_from(&self.options, from, name, name, Hashing::None).map_err(CopyPartError::from)?;
         if let Some(owner) = self.owner {
             to.give_file(name, owner)?;
         }

@@ -128,18 +128,18 @@ pub fn relink(
     live: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
-    likeness: Comparison,
+    comparison: Comparison,
     table: &Dir,
 ) -> Result<Relinked, ExecError> {
     let name = &record.part;
-    let Some(found) = unchanged_part(live, held, record, likeness)? else { return Ok(Relinked::Changed) };
+    let Some(found) = unchanged_part(live, held, record, comparison)? else { return Ok(Relinked::Changed) };
     let EqualPart { dir: part, contents } = found;
     if contents.files.iter().any(|file| file.stat.links >= LINK_LIMIT) {
         return Ok(Relinked::Full);
     }
     // Directories are the snapshot's own: a chown of the live ones has not reached those of the earlier snapshot.
-    let ownership = likeness.file_ownership(&contents, record);
-    let is_chowned = likeness == Comparison::SameInodes && ids(ownership.0) != ids(record.ownership);
+    let ownership = comparison.file_ownership(&contents, record);
+    let is_chowned = comparison == Comparison::SameInodes && ids(ownership.0) != ids(record.ownership);
     let owner = match live.dirs.first().filter(|_| is_chowned) {
         Some(live) => match live.stat_self() {
             Ok(stat) => Some(ids(stat.ownership)),
@@ -271,18 +271,18 @@ pub fn is_unchanged(
     live: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
-    likeness: Comparison,
+    comparison: Comparison,
 ) -> Result<bool, FsError> {
-    Ok(unchanged_part(live, held, record, likeness)?.is_some())
+    Ok(unchanged_part(live, held, record, comparison)?.is_some())
 }
 
 fn unchanged_part(
     live: &ListedLivePart,
     held: EarlierTableDir<'_>,
     record: &PartRecord,
-    likeness: Comparison,
+    comparison: Comparison,
 ) -> Result<Option<EqualPart>, FsError> {
-    let found = match likeness {
+    let found = match comparison {
         Comparison::SameInodes => same_part(live, held.dir, &record.part),
         Comparison::SameContent(keeping) => equal_part(live, held, record, (keeping, ContentProof::Read)),
         Comparison::SameRecord(keeping) => equal_part(live, held, record, (keeping, ContentProof::Recorded)),
@@ -379,7 +379,7 @@ pub fn recall_part(
     dir: &Dir,
     entries: Vec<Entry>,
     record: &PartRecord,
-    likeness: Comparison,
+    comparison: Comparison,
 ) -> Result<Inspected, FsError> {
     let contents = list(dir, entries, &[])?;
     if !contents.is_as_recorded(record) {
@@ -388,7 +388,7 @@ pub fn recall_part(
     let directory = dir.stat_self()?;
     let bytes = directory.allocated_bytes + contents.directory_bytes;
     let made = MadePart { directory, directories: contents.directories.len() as u64, bytes };
-    Ok(recalled(&made, contents.links(), likeness.file_ownership(&contents, record), record))
+    Ok(recalled(&made, contents.links(), comparison.file_ownership(&contents, record), record))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ const HUGE_BYTES: u64 = 16 << 20;
 /// A copy under way. If it is dropped before it is finished, it removes what it has created.
 #[derive(Debug)]
 pub struct FileCopy<'a> {
-    means: &'a CopyOptions<'a>,
+    options: &'a CopyOptions<'a>,
     from: &'a Dir,
     from_name: OsString,
     source: File,
@@ -55,7 +55,7 @@ impl<'a> FileCopy<'a> {
     /// # Errors
     /// If the source is not a regular file or may not be read, if the entry `name` exists, or if there is no room.
     pub fn begin(
-        means: &'a CopyOptions<'a>,
+        options: &'a CopyOptions<'a>,
         from: &'a Dir,
         from_name: &OsStr,
         to: FileTarget<'a>,
@@ -68,7 +68,7 @@ impl<'a> FileCopy<'a> {
             .and_then(|name| uninterrupted(|| to.dir.verbs.create_file(to.dir.fd(), name, mode)))
             .map_err(to.dir.error("create", name))?;
         let mut copy = Self {
-            means,
+            options,
             from,
             from_name: from_name.to_owned(),
             source,
@@ -118,7 +118,10 @@ impl<'a> FileCopy<'a> {
     }
 
     fn clone_blocks(&self) -> Result<bool, CopyError> {
-        if !self.means.wants_clones || self.stat.size_bytes == 0 || self.means.clones_refused.load(Ordering::Relaxed) {
+        if !self.options.wants_clones
+            || self.stat.size_bytes == 0
+            || self.options.clones_refused.load(Ordering::Relaxed)
+        {
             return Ok(false);
         }
         match uninterrupted(|| self.to.dir.verbs.clone_file(self.source.as_fd(), self.target().fd)) {
@@ -126,7 +129,7 @@ impl<'a> FileCopy<'a> {
             Err(errno) if is_unsupported(errno) => {
                 // EINVAL and EPERM can concern this one file only.
                 if !matches!(errno, Errno::INVAL | Errno::PERM) {
-                    self.means.clones_refused.store(true, Ordering::Relaxed);
+                    self.options.clones_refused.store(true, Ordering::Relaxed);
                 }
                 Ok(false)
             }
@@ -209,16 +212,16 @@ impl<'a> FileCopy<'a> {
 
     /// Copies the beginning of `data`, and returns how many bytes that was.
     fn copy_piece(&self, data: Range<u64>, hasher: &mut Hasher, buffer: &mut Vec<u8>) -> Result<u64, CopyError> {
-        let most = self.means.rate.map_or(PIECE_BYTES, RateLimit::piece_bytes).min(PIECE_BYTES);
+        let most = self.options.rate.map_or(PIECE_BYTES, RateLimit::piece_bytes).min(PIECE_BYTES);
         let bytes = (data.end - data.start).min(most);
-        if hasher.is_none() && !self.means.ranges_refused.load(Ordering::Relaxed) {
+        if hasher.is_none() && !self.options.ranges_refused.load(Ordering::Relaxed) {
             let (source, target) = (self.source.as_fd(), self.target());
             let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
             match uninterrupted(|| self.to.dir.verbs.copy_range(source, target.fd, data.start, wanted)) {
                 // Some filesystems answer 0 although there is something to read: reading shows which.
                 Ok(0) => {}
                 Ok(copied) => return Ok(copied as u64),
-                Err(errno) if is_unsupported(errno) => self.means.ranges_refused.store(true, Ordering::Relaxed),
+                Err(errno) if is_unsupported(errno) => self.options.ranges_refused.store(true, Ordering::Relaxed),
                 Err(errno) => return Err(self.failed(errno)),
             }
         }
@@ -260,10 +263,10 @@ impl<'a> FileCopy<'a> {
     }
 
     fn advance(&self, bytes: u64) -> Result<(), CopyError> {
-        if let Some(rate) = self.means.rate.filter(|_| !self.is_clone) {
+        if let Some(rate) = self.options.rate.filter(|_| !self.is_clone) {
             rate.wait_for(bytes);
         }
-        match (self.means.advanced)(bytes) {
+        match (self.options.advanced)(bytes) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(CopyError::Interrupted { path: self.source_path.clone() }),
         }
@@ -330,14 +333,14 @@ impl Dir {
     /// behind.
     pub fn copy_from(
         &self,
-        means: &CopyOptions<'_>,
+        options: &CopyOptions<'_>,
         from: &Self,
         from_name: impl AsRef<OsStr>,
         name: impl AsRef<OsStr>,
         hashing: Hashing,
     ) -> Result<CopiedFile, CopyError> {
         let to = FileTarget::new(self)?;
-        let copy = FileCopy::begin(means, from, from_name.as_ref(), to, name.as_ref())?;
+        let copy = FileCopy::begin(options, from, from_name.as_ref(), to, name.as_ref())?;
         let digest = copy.copy_all(hashing)?;
         copy.finish(digest)
     }

@@ -63,14 +63,14 @@ impl Dir {
         name: impl AsRef<OsStr>,
         range: Range<u64>,
         hashing: Hashing,
-        means: ReadOptions<'_>,
+        options: ReadOptions<'_>,
     ) -> Result<(Option<ContentDigest>, u64), FsError> {
         let name = name.as_ref();
-        let most = means.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES)).max(1);
+        let most = options.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES)).max(1);
         let (mut hasher, mut at) = (Hasher::new(hashing), range.start);
         while at < range.end {
             let end = range.end.min(at.saturating_add(most));
-            if let Some(rate) = means.rate {
+            if let Some(rate) = options.rate {
                 rate.wait_for(end - at);
             }
             let bytes = self.read_range(name, at..end)?;
@@ -79,7 +79,7 @@ impl Dir {
             }
             hasher.update(&bytes);
             at += bytes.len() as u64;
-            (means.advanced)(bytes.len() as u64);
+            (options.advanced)(bytes.len() as u64);
         }
         Ok((hasher.finish(), at - range.start))
     }
@@ -95,7 +95,7 @@ impl Dir {
         &self,
         name: impl AsRef<OsStr>,
         hashing: Hashing,
-        means: ReadOptions<'_>,
+        options: ReadOptions<'_>,
     ) -> Result<(Stat, Option<ContentDigest>, u64), FsError> {
         let name = name.as_ref();
         let (stat, file) = self.open_regular(name)?;
@@ -105,18 +105,18 @@ impl Dir {
             advise(&file, 0..stat.size_bytes, Advice::NoReuse);
         }
         // Room for one more byte than expected shows the end of a small file at the first read.
-        let most = means.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES));
+        let most = options.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES));
         let room = stat.size_bytes.saturating_add(1).min(most);
         let mut buffer = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];
         let mut at = 0;
         loop {
-            if let Some(rate) = means.rate {
+            if let Some(rate) = options.rate {
                 rate.wait_for(room.min(stat.size_bytes.saturating_sub(at)));
             }
             let taken = uninterrupted(|| read_at(&file, &mut buffer, at)).map_err(self.error("read", name))?;
             hasher.update(buffer.get(..taken).unwrap_or_default());
             at += taken as u64;
-            (means.advanced)(taken as u64);
+            (options.advanced)(taken as u64);
             let is_at_end = taken == 0 || (at == stat.size_bytes && taken < buffer.len());
             if is_at_end {
                 return Ok((stat, hasher.finish(), at));

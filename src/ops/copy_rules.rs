@@ -43,7 +43,7 @@ pub(super) struct CopyRules {
 
 impl CopyRules {
     /// How bytes are copied by these rules.
-    pub(super) fn means<'a>(
+    pub(super) fn copy_options<'a>(
         &self,
         rate: Option<&'a fs::RateLimit>,
         advanced: &'a fs::Advanced<'a>,

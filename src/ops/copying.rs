@@ -231,7 +231,7 @@ impl Copying<'_> {
     /// snapshot has all of it.
     ///
     /// # Errors
-    /// As [`Copying::bring_by`].
+    /// If the part cannot be read, or its files cannot be made.
     pub(super) fn copy_or_link(
         &self,
         disk: &str,
@@ -500,7 +500,7 @@ pub(super) fn copier<'a>(
     advanced: &'a fs::Advanced<'a>,
     links: &'a CopiedLinks,
 ) -> PartCopier<'a> {
-    PartCopier { means: rules.means(rate, advanced), verifies: rules.verifies, links }
+    PartCopier { options: rules.copy_options(rate, advanced), verifies: rules.verifies, links }
 }
 
 /// The trees that interrupted runs left.

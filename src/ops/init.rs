@@ -43,8 +43,8 @@ fn inside_clickhouse(path: &Path) -> Option<PathBuf> {
     path.ancestors()
         .filter(|above| above.file_name().is_some_and(|name| SERVER_DIRECTORIES.iter().any(|own| name == *own)))
         .find(|above| {
-            let beside = |name: &str| above.parent().is_some_and(|parent| parent.join(name).is_dir());
-            beside("metadata") && (beside("data") || beside("store"))
+            let has_sibling = |name: &str| above.parent().is_some_and(|parent| parent.join(name).is_dir());
+            has_sibling("metadata") && (has_sibling("data") || has_sibling("store"))
         })
         .map(Path::to_owned)
 }

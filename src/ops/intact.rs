@@ -123,8 +123,8 @@ pub(super) fn is_whole(snapshot: &Dir, record: &PartRecord, monitor: &dyn Monito
 fn findings(snapshot: &Dir, record: &PartRecord, keeps_ids: bool, monitor: &dyn Monitor) -> Option<Vec<PartFinding>> {
     let advanced = |bytes| monitor.advanced(Stage::Check, StageWork { bytes, ..StageWork::default() });
     let (snapshots, unread) = ([snapshot.clone()], UnreadPaths::default());
-    let means = ReadOptions { rate: None, advanced: &advanced };
-    let verifier = Verifier::new(&snapshots, Level::Data, means, &unread);
+    let options = ReadOptions { rate: None, advanced: &advanced };
+    let verifier = Verifier::new(&snapshots, Level::Data, options, &unread);
     let instance = PartInSnapshot { snapshot: 0, record: Arc::new(record.clone()), covered: false, keeps_ids };
     let group = PartGroup { table: record.table_name(), part: record.part.clone(), instances: vec![instance] };
     let outcome = verifier.check(&group);

@@ -65,8 +65,8 @@ mod tests {
     fn told_after(patience: u64, work: u64) -> usize {
         let told = Mutex::new(Vec::new());
         let ask = || vec!["it is busy".to_owned()];
-        let tell = |waited: Duration, answer| told.lock().expect("no panic").push((waited, answer));
-        let result = with_progress_notes(Duration::from_millis(patience), ask, tell, || {
+        let notify = |waited: Duration, answer| told.lock().expect("no panic").push((waited, answer));
+        let result = with_progress_notes(Duration::from_millis(patience), ask, notify, || {
             sleep(Duration::from_millis(work));
             7
         });

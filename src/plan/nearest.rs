@@ -7,7 +7,7 @@ const ALIKE: f64 = 0.82;
 const ONE_SLIP: f64 = 1.0;
 
 /// The similarity of two names, from 0 to 1, ignoring case.
-fn likeness(one: &str, other: &str) -> f64 {
+fn similarity(one: &str, other: &str) -> f64 {
     let (one, other) = (one.to_lowercase(), other.to_lowercase());
     let is_slip = one.len() > 2 && strsim::osa_distance(&one, &other) == 1;
     if is_slip { ONE_SLIP } else { strsim::jaro_winkler(&one, &other) }
@@ -16,9 +16,9 @@ fn likeness(one: &str, other: &str) -> f64 {
 /// The candidate most similar to `name`, if any is similar enough.
 #[must_use]
 pub fn nearest<T: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = T>) -> Option<T> {
-    let rated = candidates.into_iter().map(|candidate| (likeness(name, candidate.as_ref()), candidate));
+    let rated = candidates.into_iter().map(|candidate| (similarity(name, candidate.as_ref()), candidate));
     let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, candidate)| candidate)
+    best.filter(|(similarity, _)| *similarity >= ALIKE).map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

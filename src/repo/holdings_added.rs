@@ -9,7 +9,8 @@ use crate::model::{Links, SnapshotId};
 
 use super::holdings::{Holding, InstanceId, InstanceOrigin, PartInstance, PartKey, RetainedPart};
 use super::holdings_rows::{
-    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, count_on, generation_of, number, put_holding, put_instance, put_live_state,
+    BLOB_LIMIT_BYTES, INSTANCE_LIMIT, advance_generation, generation_of, number, put_holding, put_instance,
+    put_live_state,
 };
 use super::known_parts::{self, KnownParts, TextDigest, digest, digest_of};
 
@@ -85,7 +86,7 @@ pub(super) fn add(connection: &mut Connection, added: Added<'_>) -> rusqlite::Re
         return Ok(false);
     }
     put_holding(&transaction, added.id, &added.stamp, &Holding::new(parts, None))?;
-    count_on(&transaction)?;
+    advance_generation(&transaction)?;
     transaction.commit()?;
     Ok(true)
 }

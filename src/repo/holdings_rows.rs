@@ -106,7 +106,7 @@ pub(super) fn write(connection: &mut Connection, holdings: &mut Holdings) -> rus
     if generation_of(&transaction)? != holdings.generation {
         return Ok(false);
     }
-    let next = count_on(&transaction)?;
+    let next = advance_generation(&transaction)?;
     holdings.drop_unheld();
     {
         for id in &holdings.changed {
@@ -143,7 +143,7 @@ pub(super) fn generation_of(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Advances the generation of the index, so that all earlier readings are outdated. Returns the new generation.
-pub(super) fn count_on(transaction: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn advance_generation(transaction: &Connection) -> rusqlite::Result<i64> {
     let next = generation_of(transaction)?.wrapping_add(1);
     transaction.execute("UPDATE repository SET generation = ?1", params![next])?;
     Ok(next)

@@ -144,7 +144,7 @@ impl Incoming<'_> {
         Ok(MetadataFile::of(relative, bytes))
     }
 
-    /// Writes the manifest, makes everything durable, and commits. `beside` runs concurrently with the sync, in the
+    /// Writes the manifest, makes everything durable, and commits. `concurrently` runs at the same time as the sync, in the
     /// current pool; if it fails, nothing is committed. It is given the lists as they were written if the index is outside
     /// the repository, which keeps them there.
     ///
@@ -157,7 +157,7 @@ impl Incoming<'_> {
         &self,
         manifest: &mut Manifest,
         records: &[PartRecord],
-        beside: impl FnOnce(Option<SnapshotLists>) -> Result<(), FsError> + Send,
+        concurrently: impl FnOnce(Option<SnapshotLists>) -> Result<(), FsError> + Send,
     ) -> Result<Vec<String>, RepoError> {
         let unwritable = |error: &dyn std::error::Error| RepoError::Damaged {
             path: self.dir.path().to_owned(),
@@ -175,8 +175,8 @@ impl Incoming<'_> {
         self.dir.write_unsynced(Repository::manifest_file_name(), 0o640, &text)?;
         // FREEZE makes nothing durable: the whole filesystem is synced, then the directory that will be renamed.
         let lists = list.map(|parts| SnapshotLists { manifest: text, parts });
-        let (synced, beside) = rayon::join(|| sync_snapshot(&self.dir, records), || beside(lists));
-        synced.and(beside)?;
+        let (synced, done) = rayon::join(|| sync_snapshot(&self.dir, records), || concurrently(lists));
+        synced.and(done)?;
         self.dir.sync()?;
         let snapshots = self.locked.snapshots_dir()?;
         let name = self.snapshot().to_string();

@@ -161,7 +161,40 @@ pub enum UrlProblem {
     Query,
 }
 
+impl UrlProblem {
+    /// The form that an address must have.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NotHttp => "for example http://127.0.0.1:8123",
+            Self::UserInfo => {
+                "give the address alone; the user with --user, and the password in CHSNAP_PASSWORD or --password-file"
+            }
+            Self::Query => {
+                "give the address alone; the user with --user, the password in CHSNAP_PASSWORD or --password-file; \
+                 settings belong in the user's profile on the server, and cannot be given here"
+            }
+        }
+    }
+}
+
 impl ServerError {
+    /// How to resolve an address that cannot be used, or a user that the server does not accept; `None` for other errors.
+    #[must_use]
+    pub fn access_remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Url(problem) => Some(problem.remedy()),
+            Self::Authentication { has_password: false, .. } => Some(
+                "no password was given: set CHSNAP_PASSWORD, or name a file with --password-file; --user names another user",
+            ),
+            Self::Authentication { has_password: true, .. } => Some(
+                "the password is not this user's, or there is no such user: check --user, --password-file and \
+                 CHSNAP_PASSWORD, which is stronger than a configured password_file",
+            ),
+            _ => None,
+        }
+    }
+
     /// Whether a list would be, or was, incomplete.
     #[must_use]
     pub fn is_cut_list(&self) -> bool {

@@ -50,10 +50,10 @@ const TOLD: usize = 5;
 pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let queries: Vec<QueryRow> = ask(server, &sql::queries_on(table, name), &[]).unwrap_or_default();
-    tell(&mut lines, &queries, describe);
+    push_lines(&mut lines, &queries, describe);
     let mutations: Vec<FailedMutationRow> =
         ask(server, &sql::unfinished_mutations(server.features(), table), &[]).unwrap_or_default();
-    tell(&mut lines, &mutations, |mutation| {
+    push_lines(&mut lines, &mutations, |mutation| {
         let reason = match one_line(&mutation.latest_fail_reason) {
             reason if reason.is_empty() => String::new(),
             reason => format!(": {reason}"),
@@ -62,12 +62,12 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
     });
     if server.features().has_table("distributed_ddl_queue") {
         let queued: Vec<DdlQueueRow> = ask(server, &sql::queued_ddl(table), &[]).unwrap_or_default();
-        tell(&mut lines, &queued, |ddl| format!("{} is {} on {}", ddl.entry, ddl.status, ddl.host));
+        push_lines(&mut lines, &queued, |ddl| format!("{} is {} on {}", ddl.entry, ddl.status, ddl.host));
     }
     if server.features().has_table("stack_trace") {
         let settings = [("allow_introspection_functions", "1".to_owned())];
         let traces: Vec<TraceRow> = ask(server, &sql::stack_traces(query_id), &settings).unwrap_or_default();
-        tell(&mut lines, &traces, |TraceRow { thread, frames, depth }| match one_line(frames) {
+        push_lines(&mut lines, &traces, |TraceRow { thread, frames, depth }| match one_line(frames) {
             frames if frames.is_empty() => format!("its thread {thread} is in {depth} frames without symbols"),
             frames => format!("its thread {thread} is in {frames}"),
         });
@@ -80,7 +80,7 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
 pub fn runs(server: &Server) -> Vec<String> {
     let mut lines = Vec::new();
     let queries: Vec<QueryRow> = ask(server, &sql::long_queries(), &[]).unwrap_or_default();
-    tell(&mut lines, &queries, describe);
+    push_lines(&mut lines, &queries, describe);
     lines
 }
 
@@ -99,7 +99,7 @@ fn ask<T: serde::de::DeserializeOwned>(
         .inspect_err(|error| tracing::debug!(%error, "the reason why the freeze waits cannot be queried"))
 }
 
-fn tell<T>(lines: &mut Vec<String>, rows: &[T], line: impl Fn(&T) -> String) {
+fn push_lines<T>(lines: &mut Vec<String>, rows: &[T], line: impl Fn(&T) -> String) {
     lines.extend(rows.iter().take(TOLD).map(line));
     if rows.len() > TOLD {
         lines.push(format!("and {} more of these", rows.len() - TOLD));

@@ -58,7 +58,7 @@ fn run(from: &Path, to: &Path, verifies: bool, at: usize, fault: Fault) -> Run {
     let verbs = Arc::new(FaultyVerbs::new(at, fault));
     let dir = open_with(&to, Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
     let links = CopiedLinks::new(dir.clone(), 1, 10);
-    let copier = PartCopier { means: CopyOptions::new(true, None, &onward), verifies, links: &links };
+    let copier = PartCopier { options: CopyOptions::new(true, None, &onward), verifies, links: &links };
     let result = copier.copy_part(&open(from), &dir, Path::new(""), "part", &|_| true);
     Run { result, met: verbs.met(), to }
 }
@@ -163,8 +163,8 @@ fn a_lack_of_space_for_a_huge_file_is_reported_before_it_is_copied() {
     for at in 1..4 {
         let verbs = Arc::new(FaultyVerbs::new(at, Fault::Error(Errno::NOSPC)));
         let dir = open_with(folder.path(), Arc::clone(&verbs) as Arc<dyn chsnap::fs::Mutations>);
-        let means = CopyOptions::new(false, None, &onward);
-        let result = dir.copy_from(&means, &dir, "source", "target", Hashing::None);
+        let options = CopyOptions::new(false, None, &onward);
+        let result = dir.copy_from(&options, &dir, "source", "target", Hashing::None);
         let error = result.expect_err("the disk is full").to_string();
         assert!(error.contains("target"), "{error}");
         assert!(!folder.path().join("target").exists());

@@ -32,9 +32,9 @@ proptest! {
             let before = see(&source);
             let advanced = AtomicU64::new(0);
             let count = |bytes| { advanced.fetch_add(bytes, Ordering::Relaxed); ControlFlow::Continue(()) };
-            let means = CopyOptions::new(wants_clones, None, &count);
+            let options = CopyOptions::new(wants_clones, None, &count);
             let copied = open(to.path())
-                .copy_from(&means, &open(from.path()), "source", "target", hashing)
+                .copy_from(&options, &open(from.path()), "source", "target", hashing)
                 .expect("it is copied");
             prop_assert_eq!(&copied.unkept, &[]);
             prop_assert!(!copied.was_touched);
@@ -61,9 +61,9 @@ fn a_file_copied_in_ranges_by_several_threads_is_whole() {
         let source = from.path().join("source");
         make(&source, &Made { stretches: vec![(true, 5000), (false, 700), (true, 300), (false, 9)], ..Made::plain(0) });
         let (from, to) = (open(from.path()), open(to.path()));
-        let means = CopyOptions::new(false, None, &onward);
+        let options = CopyOptions::new(false, None, &onward);
         let copy = FileCopy::begin(
-            &means,
+            &options,
             &from,
             "source".as_ref(),
             FileTarget::new(&to).expect("it answers"),
@@ -87,16 +87,26 @@ fn an_incomplete_copy_is_refused_and_removed() {
     let folder = tempfile::tempdir().expect("a directory");
     make(&folder.path().join("source"), &Made::plain(10_000));
     let dir = open(folder.path());
-    let means = CopyOptions::new(false, None, &onward);
-    let copy =
-        FileCopy::begin(&means, &dir, "source".as_ref(), FileTarget::new(&dir).expect("it answers"), "target".as_ref())
-            .expect("begun");
+    let options = CopyOptions::new(false, None, &onward);
+    let copy = FileCopy::begin(
+        &options,
+        &dir,
+        "source".as_ref(),
+        FileTarget::new(&dir).expect("it answers"),
+        "target".as_ref(),
+    )
+    .expect("begun");
     copy.copy_range(0..4096).expect("copied");
     copy.finish(None).expect_err("there is more");
     assert!(!folder.path().join("target").exists());
-    let copy =
-        FileCopy::begin(&means, &dir, "source".as_ref(), FileTarget::new(&dir).expect("it answers"), "target".as_ref())
-            .expect("begun");
+    let copy = FileCopy::begin(
+        &options,
+        &dir,
+        "source".as_ref(),
+        FileTarget::new(&dir).expect("it answers"),
+        "target".as_ref(),
+    )
+    .expect("begun");
     drop(copy);
     assert!(!folder.path().join("target").exists());
 }
@@ -112,9 +122,9 @@ fn an_existing_target_stays_and_a_source_that_is_no_file_is_refused() {
     std::os::unix::fs::symlink("source", at("link")).expect("a link");
     fs::create_dir(at("directory")).expect("a directory");
     let dir = open(&inside);
-    let means = CopyOptions::new(true, None, &onward);
+    let options = CopyOptions::new(true, None, &onward);
     for (from, to) in [("source", "target"), ("link", "x"), ("directory", "x"), ("absent", "x"), ("source", "../x")] {
-        let error = dir.copy_from(&means, &dir, from, to, Hashing::None).expect_err("refused").to_string();
+        let error = dir.copy_from(&options, &dir, from, to, Hashing::None).expect_err("refused").to_string();
         assert!(error.contains(folder.path().to_str().expect("text")), "{error}");
     }
     assert_eq!(fs::read_to_string(at("target")).expect("readable"), "old");
@@ -134,9 +144,9 @@ fn copy_while(hashing: Hashing, act: &(dyn Fn(&Path) + Sync)) -> Result<bool, Co
         ControlFlow::Continue(())
     };
     let rate = RateLimit::new(400_000);
-    let means = CopyOptions::new(false, Some(&rate), &advanced);
+    let options = CopyOptions::new(false, Some(&rate), &advanced);
     let dir = open(folder.path());
-    let result = dir.copy_from(&means, &dir, "source", "target", hashing);
+    let result = dir.copy_from(&options, &dir, "source", "target", hashing);
     assert_eq!(folder.path().join("target").exists(), result.is_ok());
     result.map(|copied| {
         assert_eq!(copied.unkept, []);
@@ -182,8 +192,8 @@ fn a_copy_that_is_told_to_stop_leaves_nothing() {
     make(&folder.path().join("source"), &Made::plain(3 << 20));
     let dir = open(folder.path());
     let stop = |_| ControlFlow::Break(());
-    let means = CopyOptions::new(false, None, &stop);
-    let error = dir.copy_from(&means, &dir, "source", "target", Hashing::Blake3).expect_err("it stops");
+    let options = CopyOptions::new(false, None, &stop);
+    let error = dir.copy_from(&options, &dir, "source", "target", Hashing::Blake3).expect_err("it stops");
     assert!(matches!(&error, CopyError::Interrupted { path } if path.ends_with("source")), "{error}");
     assert!(!folder.path().join("target").exists());
 }
@@ -194,12 +204,12 @@ fn no_more_bytes_a_second_are_copied_than_the_limit_allows() {
     make(&folder.path().join("source"), &Made::plain(2 << 20));
     let rate = RateLimit::new(4 << 20);
     let dir = open(folder.path());
-    let means = CopyOptions::new(false, Some(&rate), &onward);
+    let options = CopyOptions::new(false, Some(&rate), &onward);
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for (name, hashing) in [("one", Hashing::None), ("two", Hashing::ClickHouse)] {
-            let (dir, means) = (&dir, &means);
-            scope.spawn(move || dir.copy_from(means, dir, "source", name, hashing).expect("copied"));
+            let (dir, options) = (&dir, &options);
+            scope.spawn(move || dir.copy_from(options, dir, "source", name, hashing).expect("copied"));
         }
     });
     // Two copies of half a second each share one bucket, which begins with a quarter of a second saved.
@@ -217,8 +227,8 @@ fn an_acl_that_the_target_directory_hands_down_is_not_kept() {
         return skipped("no ACLs here");
     }
     make(&from.join("file"), &Made::plain(10));
-    let means = CopyOptions::new(false, None, &onward);
-    let copied = open(&to).copy_from(&means, &open(&from), "file", "file", Hashing::None).expect("copied");
+    let options = CopyOptions::new(false, None, &onward);
+    let copied = open(&to).copy_from(&options, &open(&from), "file", "file", Hashing::None).expect("copied");
     assert_eq!(copied.unkept, []);
     assert_eq!(attributes(&to.join("file")).len(), 0);
     assert_eq!(see(&to.join("file")), see(&from.join("file")));
@@ -252,9 +262,9 @@ fn blocks_are_shared_if_the_filesystem_supports_it() {
     make(&folder.path().join("source"), &holed);
     let dir = open(folder.path());
     assert!(can_keep(&dir, (0, 0)).expect("it answers").clones);
-    let means = CopyOptions::new(true, None, &onward);
+    let options = CopyOptions::new(true, None, &onward);
     for (name, hashing) in [("one", Hashing::None), ("two", Hashing::ClickHouse)] {
-        let copied = dir.copy_from(&means, &dir, "source", name, hashing).expect("cloned");
+        let copied = dir.copy_from(&options, &dir, "source", name, hashing).expect("cloned");
         assert!(copied.is_clone && copied.unkept.is_empty());
         assert_eq!(see(&folder.path().join(name)), see(&folder.path().join("source")));
         let bytes = fs::read(folder.path().join("source")).expect("readable");

@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path, part: &str) -> Result<CopiedPart, CopyPartError>
 }
 
 fn copy_with(links: &CopiedLinks, from: &Dir, to: &Dir, part: &str) -> Result<CopiedPart, CopyPartError> {
-    let copier = PartCopier { means: CopyOptions::new(true, None, &onward), verifies: true, links };
+    let copier = PartCopier { options: CopyOptions::new(true, None, &onward), verifies: true, links };
     copier.copy_part(from, to, Path::new(""), part, &|_| true)
 }
 
@@ -283,7 +283,7 @@ fn a_huge_file_is_copied_in_ranges_side_by_side() {
     let stretches = vec![(true, 30), (false, 40_000), (true, 50), (false, 30_000), (true, 3)];
     make(&from.join("part/a.bin"), &Made { stretches, ..Made::plain(0) });
     let links = CopiedLinks::new(open(&to), 2, MANY);
-    let by_ranges = PartCopier { means: CopyOptions::new(false, None, &onward), verifies: false, links: &links };
+    let by_ranges = PartCopier { options: CopyOptions::new(false, None, &onward), verifies: false, links: &links };
     let copied = by_ranges
         .copy_part(&open(&from.join("part")), &open(&to), Path::new(""), "part", &|_| true)
         .expect("it is copied");

@@ -422,7 +422,7 @@ fn a_slow_freeze_is_reported_with_its_stack_and_the_blocking_queries() {
         assert_eq!(run.code, 0, "{}", run.stderr);
         let told = |parts: &[&str]| {
             let mut lines =
-                run.stderr.lines().filter_map(|line| line.split_once("FREEZE of lab.slow has run for 1 s; "));
+                run.stderr.lines().filter_map(|line| line.split_once("FREEZE of lab.slow has been running for 1 s; "));
             lines.any(|(_, line)| parts.iter().all(|part| line.contains(part)))
         };
         assert!(told(&["its thread ", " is in link <"]) || told(&["its thread ", " is in linkat <"]), "{}", run.stderr);

@@ -39,7 +39,8 @@ pub(super) use health::{DoctorDocument, MonitorDocument, MonitorProblem};
 pub(super) use import::{ImportDocument, ImportSourceRow, ImportedTableRow};
 pub(super) use progress::{ProgressAmounts, ProgressDocument};
 pub(super) use prune::{
-    CostRow, CostSeconds, KeptRow, PruneDocument, RemovedRow, RuleRow, SimulateDocument, SimulatedRow, StaleRow,
+    CostRow, CostSeconds, JudgedRow, KeptRow, PruneDocument, RemovedRow, RuleRow, SimulateDocument, SimulatedRow,
+    StaleRow,
 };
 pub(super) use remote::{
     PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteKeptRow, RemoteListDocument,

@@ -54,11 +54,9 @@ pub(in super::super) struct RuleRow {
     pub(in super::super) origin: String,
 }
 
-/// A snapshot that stays.
+/// The members that `prune` and `remote prune` show of every snapshot.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(in super::super) struct KeptRow {
-    /// Its id.
-    pub(in super::super) id: SnapshotId,
+pub(in super::super) struct JudgedRow {
     /// When it was begun.
     pub(in super::super) time: DateTime<Utc>,
     /// Its name.
@@ -67,6 +65,15 @@ pub(in super::super) struct KeptRow {
     pub(in super::super) series: Option<String>,
     /// Whether it lacks a table that it could have had.
     pub(in super::super) incomplete: bool,
+}
+
+/// A snapshot that stays.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct KeptRow {
+    /// Its id.
+    pub(in super::super) id: SnapshotId,
+    #[serde(flatten)]
+    pub(in super::super) snapshot: JudgedRow,
     /// Why it stays.
     pub(in super::super) reasons: Vec<String>,
 }
@@ -76,14 +83,8 @@ pub(in super::super) struct KeptRow {
 pub(in super::super) struct RemovedRow {
     /// Its id.
     pub(in super::super) id: SnapshotId,
-    /// When it was begun.
-    pub(in super::super) time: DateTime<Utc>,
-    /// Its name.
-    pub(in super::super) name: Option<String>,
-    /// Its series; null if its manifest cannot be read.
-    pub(in super::super) series: Option<String>,
-    /// Whether it lacks a table that it could have had.
-    pub(in super::super) incomplete: bool,
+    #[serde(flatten)]
+    pub(in super::super) snapshot: JudgedRow,
     /// `no_rule`, `series_ended` or `unreadable`.
     pub(in super::super) reason: String,
     /// Bytes that removing only this snapshot frees.

@@ -10,6 +10,8 @@ use chsnap::repo::SecretsLeftOut;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::prune::JudgedRow;
+
 /// The requests sent to the store.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct RequestRow {
@@ -336,25 +338,25 @@ pub(in super::super) struct RemotePruneDocument {
     pub(in super::super) state: String,
     /// Why it was refused.
     pub(in super::super) reason: Option<String>,
-    /// What to do about that.
+    /// How to resolve it.
     pub(in super::super) hint: Option<String>,
     /// The remote repository.
     pub(in super::super) remote: String,
     /// The rules as a sentence.
     pub(in super::super) policy: String,
-    /// The zone whose calendar has the hours, days, weeks, months and years.
+    /// The time zone of hours, days, weeks, months and years.
     pub(in super::super) zone: String,
     /// The main series of each repository, by the first digits of its id.
     pub(in super::super) main_series: BTreeMap<String, String>,
-    /// What stays, by repository, the newest first.
+    /// Snapshots that stay, by repository, the newest first.
     pub(in super::super) keep: Vec<RemoteKeptRow>,
-    /// What goes, or went, by repository, the oldest first.
+    /// Snapshots that are removed, or would be, by repository, the oldest first.
     pub(in super::super) remove: Vec<RemoteRemovedRow>,
-    /// Bytes of the objects that no snapshot needs once these are gone.
+    /// Bytes of the objects that no snapshot needs after that.
     pub(in super::super) freed_bytes: u64,
     /// Why it looks like a mistake.
     pub(in super::super) guards: Vec<String>,
-    /// The requests that making the plan has sent.
+    /// The requests that the plan took.
     pub(in super::super) requests: RequestRow,
 }
 
@@ -363,35 +365,23 @@ pub(in super::super) struct RemotePruneDocument {
 pub(in super::super) struct RemoteKeptRow {
     /// Its name there: `<id>.<repository>`.
     pub(in super::super) remote_name: String,
-    /// The first digits of the id of the repository that it was made in.
+    /// The first digits of the id of the repository in which it was made.
     pub(in super::super) repository: String,
-    /// When it was begun.
-    pub(in super::super) time: DateTime<Utc>,
-    /// Its name.
-    pub(in super::super) name: Option<String>,
-    /// Its series; null where its manifest cannot be read.
-    pub(in super::super) series: Option<String>,
-    /// Whether it lacks a table that it could have had.
-    pub(in super::super) incomplete: bool,
+    #[serde(flatten)]
+    pub(in super::super) snapshot: JudgedRow,
     /// Why it stays.
     pub(in super::super) reasons: Vec<String>,
 }
 
-/// A remote snapshot that goes.
+/// A remote snapshot that is removed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct RemoteRemovedRow {
     /// Its name there: `<id>.<repository>`.
     pub(in super::super) remote_name: String,
-    /// The first digits of the id of the repository that it was made in.
+    /// The first digits of the id of the repository in which it was made.
     pub(in super::super) repository: String,
-    /// When it was begun.
-    pub(in super::super) time: DateTime<Utc>,
-    /// Its name.
-    pub(in super::super) name: Option<String>,
-    /// Its series.
-    pub(in super::super) series: Option<String>,
-    /// Whether it lacks a table that it could have had.
-    pub(in super::super) incomplete: bool,
+    #[serde(flatten)]
+    pub(in super::super) snapshot: JudgedRow,
     /// `no_rule` or `series_ended`.
     pub(in super::super) reason: String,
     /// Bytes of the objects that only it needs.

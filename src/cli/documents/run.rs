@@ -16,6 +16,8 @@ pub(in super::super) struct RunDocument {
     pub(in super::super) exit_code: u8,
     /// The worst error; null after a success.
     pub(in super::super) error: Option<String>,
+    /// The `reason` of the step with that error: why its plan was refused, or the damage that it found.
+    pub(in super::super) reason: Option<String>,
     /// How to resolve it.
     pub(in super::super) hint: Option<String>,
     /// When it began.

@@ -43,10 +43,11 @@ impl Extent {
         total.map(|total| (done as f64 / total as f64).min(1.0))
     }
 
-    /// The time left, if the work continues at the same pace. Below a second nothing is said: the last part or table may be
-    /// as large as all others.
+    /// The time left, if the work continues at the same pace. Unknown unless the stage counts bytes: one table or part may
+    /// be as large as all others. Below a second it is not shown.
     pub(super) fn left(&self) -> Option<Duration> {
-        let share = self.share().filter(|share| *share > 0.005 && *share < 1.0)?;
+        let counts_bytes = self.total.is_some_and(|total| total.bytes > 0);
+        let share = self.share().filter(|share| counts_bytes && *share > 0.005 && *share < 1.0)?;
         (self.elapsed >= KNOWN_AFTER)
             .then(|| Duration::from_secs_f64(self.elapsed.as_secs_f64() * (1.0 - share) / share))
             .filter(|left| left.as_secs() > 0)
@@ -107,15 +108,15 @@ fn of(done: u64, total: u64, noun: &str) -> String {
 }
 
 /// The line of a stage, at most `width` columns wide.
-pub(super) fn stage(stage: Stage, come: &Extent, width: usize) -> String {
-    let total = come.total.unwrap_or_default();
-    let share = come.share();
-    let bytes = match (come.done.bytes, total.bytes) {
+pub(super) fn stage(stage: Stage, extent: &Extent, width: usize) -> String {
+    let total = extent.total.unwrap_or_default();
+    let share = extent.share();
+    let bytes = match (extent.done.bytes, total.bytes) {
         (0, 0) => String::new(),
         (done, 0) => render::bytes(done),
         (done, total) => format!("{}/{}", render::bytes(done), render::bytes(total)),
     };
-    let left = come.left().map(|left| format!("ETA {}", duration(left))).unwrap_or_default();
+    let left = extent.left().map(|left| format!("ETA {}", duration(left))).unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
     let percent = share.map(|share| format!("{:3}%", (share * 100.0) as u8)).unwrap_or_default();
     let columns = match width {
@@ -124,7 +125,7 @@ pub(super) fn stage(stage: Stage, come: &Extent, width: usize) -> String {
         _ => 30,
     };
     // A stage that counts smaller units may not count tables.
-    let StageWork { tables: done_tables, parts, files, bytes: done_bytes } = come.done;
+    let StageWork { tables: done_tables, parts, files, bytes: done_bytes } = extent.done;
     let counts_others = done_tables == 0 && (parts, files, done_bytes) != (0, 0, 0);
     let tables = if counts_others { String::new() } else { of(done_tables, total.tables, "table") };
     let pieces = vec![
@@ -132,11 +133,11 @@ pub(super) fn stage(stage: Stage, come: &Extent, width: usize) -> String {
         (share.map(|share| bar(share, columns)).unwrap_or_default(), 5),
         (percent, 1),
         (tables, 7),
-        (of(come.done.parts, total.parts, "part"), 3),
-        (of(come.done.files, total.files, "file"), 8),
+        (of(extent.done.parts, total.parts, "part"), 3),
+        (of(extent.done.files, total.files, "file"), 8),
         (bytes, 4),
-        (come.rate().unwrap_or_default(), 6),
-        (duration(come.elapsed), 9),
+        (extent.rate().unwrap_or_default(), 6),
+        (duration(extent.elapsed), 9),
         (left, 2),
     ];
     join(pieces, width)
@@ -170,7 +171,7 @@ mod tests {
     fn state(seconds: u64) -> Extent {
         Extent {
             done: StageWork { tables: 3, parts: 812, files: 40_312, bytes: 6_012_954_214 },
-            total: Some(StageWork { tables: 12, parts: 1000, ..StageWork::default() }),
+            total: Some(StageWork { tables: 12, parts: 1000, files: 0, bytes: 7_500_000_000 }),
             elapsed: Duration::from_secs(seconds),
         }
     }
@@ -180,11 +181,11 @@ mod tests {
         let wide = stage(Stage::Seal, &state(20), 200);
         assert_eq!(
             wide,
-            "    seal  [=======================>      ]   81%  3/12 tables  812/1,000 parts  40,312 files  5.60 GiB  \
-             286.72 MiB/s  20 s  ETA 4 s"
+            "    seal  [=======================>      ]   80%  3/12 tables  812/1,000 parts  40,312 files  \
+             5.60 GiB/6.98 GiB  286.72 MiB/s  20 s  ETA 4 s"
         );
-        assert_eq!(stage(Stage::Seal, &state(20), 40), "    seal   81%  812/1,000 parts  ETA 4 s");
-        assert_eq!(stage(Stage::Seal, &state(20), 20), "    seal   81%");
+        assert_eq!(stage(Stage::Seal, &state(20), 40), "    seal   80%  812/1,000 parts  ETA 4 s");
+        assert_eq!(stage(Stage::Seal, &state(20), 20), "    seal   80%");
     }
 
     #[test]
@@ -209,9 +210,9 @@ mod tests {
     fn a_stage_that_counts_parts_alone_says_nothing_of_tables() {
         let done = StageWork { parts: 9, ..StageWork::default() };
         let total = Some(StageWork { tables: 8, parts: 9, ..StageWork::default() });
-        let come = Extent { done, total, elapsed: Duration::from_secs(1) };
+        let extent = Extent { done, total, elapsed: Duration::from_secs(1) };
         assert_eq!(
-            stage(Stage::Verify, &come, 60),
+            stage(Stage::Verify, &extent, 60),
             format!("{:>8}  [====================]  100%  9/9 parts  1 s", Stage::Verify.name())
         );
     }
@@ -220,9 +221,11 @@ mod tests {
     fn nothing_is_estimated_before_work_was_done() {
         let begun = state(1);
         assert_eq!((begun.left(), begun.rate()), (None, None));
-        assert_eq!(state(100).left().map(|left| left.as_secs()), Some(23));
+        assert_eq!(state(100).left().map(|left| left.as_secs()), Some(24));
         let unknown = Extent { total: None, ..state(100) };
         assert_eq!(unknown.left(), None);
+        let uneven = Some(StageWork { tables: 12, parts: 1000, ..StageWork::default() });
+        assert_eq!(Extent { total: uneven, ..state(100) }.left(), None, "the last part may be the largest");
         assert!(!stage(Stage::Remove, &unknown, 80).contains('['));
     }
 }

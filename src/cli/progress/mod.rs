@@ -13,6 +13,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::documents::{self, ProgressAmounts, ProgressDocument};
 use super::globals::ProgressMode;
+use super::layout;
+use super::output::message_width;
 use super::render;
 use super::streams::write_stderr;
 
@@ -167,12 +169,12 @@ fn of_stage(what: &str, stage: Stage) -> ProgressDocument {
 }
 
 fn stage_event(stage: Stage, what: &str, running: &Running) {
-    let come = running.extent();
+    let extent = running.extent();
     event(&ProgressDocument {
-        done: Some(amounts(come.done)),
-        total: come.total.map(amounts),
-        seconds: Some(come.elapsed.as_secs_f64()),
-        seconds_left: come.left().map(|left| left.as_secs()),
+        done: Some(amounts(extent.done)),
+        total: extent.total.map(amounts),
+        seconds: Some(extent.elapsed.as_secs_f64()),
+        seconds_left: extent.left().map(|left| left.as_secs()),
         ..of_stage(what, stage)
     });
 }
@@ -192,15 +194,15 @@ fn described(work: StageWork) -> String {
 
 /// The line for a stage in progress, outside a terminal.
 fn line_between(stage: Stage, running: &Running) -> String {
-    let come = running.extent();
-    let total = come.total.map(described).filter(|text| !text.is_empty()).map(|text| format!(" of {text}"));
-    let left = come.left().map(|left| format!(", {} left", line::duration(left)));
+    let extent = running.extent();
+    let total = extent.total.map(described).filter(|text| !text.is_empty()).map(|text| format!(" of {text}"));
+    let left = extent.left().map(|left| format!(", {} left", line::duration(left)));
     format!(
         "{}: {}{} after {}{}\n",
         stage.name(),
-        Some(described(come.done)).filter(|text| !text.is_empty()).unwrap_or_else(|| "nothing yet".to_owned()),
+        Some(described(extent.done)).filter(|text| !text.is_empty()).unwrap_or_else(|| "nothing yet".to_owned()),
         total.unwrap_or_default(),
-        line::duration(come.elapsed),
+        line::duration(extent.elapsed),
         left.unwrap_or_default()
     )
 }
@@ -276,12 +278,16 @@ impl Monitor for Progress {
         let Some(running) = self.stages().remove(&stage) else { return };
         match self.style {
             ProgressOutput::Plain { told_at_start } => {
-                let come = running.extent();
-                let done = described(come.done);
-                let is_worth_it = told_at_start || !done.is_empty() || come.elapsed >= WORTH_A_LINE;
+                let extent = running.extent();
+                let done = described(extent.done);
+                let is_worth_it = told_at_start || !done.is_empty() || extent.elapsed >= WORTH_A_LINE;
                 if is_worth_it {
                     let done = if done.is_empty() { String::new() } else { format!("{done} ") };
-                    write_stderr(&format!("{}: {done}done after {:.1} s\n", stage.name(), come.elapsed.as_secs_f64()));
+                    write_stderr(&format!(
+                        "{}: {done}done after {:.1} s\n",
+                        stage.name(),
+                        extent.elapsed.as_secs_f64()
+                    ));
                 }
             }
             ProgressOutput::Json => stage_event(stage, "finished", &running),
@@ -294,7 +300,7 @@ impl Monitor for Progress {
     }
 
     fn note(&self, message: &str) {
-        let line = render::safe(message, usize::MAX) + "\n";
+        let line = layout::paragraph(&render::safe(message, usize::MAX), message_width(), 0, 2);
         match &self.style {
             ProgressOutput::Bars { bars, .. } => bars.suspend(|| write_stderr(&line)),
             ProgressOutput::Plain { .. } => write_stderr(&line),

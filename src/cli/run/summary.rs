@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use chsnap::model::SnapshotId;
-use chsnap::ops::nightly::{NightReport, Step, StepFailure, StepFindings, StepResult};
+use chsnap::ops::nightly::{NightReport, Step, StepFailure, StepFindings, StepProblem, StepResult};
 use serde_json::Value;
 
 use super::super::documents::{self, MissedRow, RunDocument, StepRow};
@@ -54,7 +54,8 @@ pub(super) fn environment(report: &Report, phase: &str, code: u8) -> Vec<(&'stat
     if phase == "after" {
         let messages: Vec<String> = report.all_warnings().into_iter().map(|warning| warning.message).collect();
         let problem = problem(report, code);
-        let (error, hint) = problem.map_or_else(Default::default, |(error, hint)| (error, hint.unwrap_or_default()));
+        let (error, hint) =
+            problem.map_or_else(Default::default, |problem| (problem.message, problem.hint.unwrap_or_default()));
         environment.extend([
             ("CHSNAP_RUN_STATE", state(code).to_owned()),
             ("CHSNAP_RUN_EXIT_CODE", code.to_string()),
@@ -70,21 +71,19 @@ pub(super) fn environment(report: &Report, phase: &str, code: u8) -> Vec<(&'stat
 }
 
 /// The worst problem and what to do about it; `None` after a success.
-fn problem(report: &Report, code: u8) -> Option<(String, Option<String>)> {
+fn problem(report: &Report, code: u8) -> Option<StepProblem> {
     if matches!(code, DONE | WARNED) {
         return None;
     }
-    let problem = report.problem(code);
-    Some(
-        problem.map_or_else(|| ("the run was interrupted".to_owned(), None), |problem| (problem.message, problem.hint)),
-    )
+    let interrupted = || StepProblem { message: "the run was interrupted".to_owned(), reason: None, hint: None };
+    Some(report.problem(code).unwrap_or_else(interrupted))
 }
 
 /// The text that is posted to the ping address after a failure.
 pub(super) fn problem_text(report: &Report, code: u8) -> String {
     let mut lines = vec![format!("chsnap run: {}, exit code {code}", state(code))];
-    if let Some((error, hint)) = problem(report, code) {
-        lines.push(error);
+    if let Some(StepProblem { message, hint, .. }) = problem(report, code) {
+        lines.push(message);
         lines.extend(hint);
     }
     lines.join("\n") + "\n"
@@ -112,14 +111,15 @@ pub(super) fn outcome(report: &Report, code: u8) -> RunOutcome {
 
 /// The document of `--json`.
 pub(super) fn document(report: &Report, code: u8) -> Value {
-    let (error, hint) = problem(report, code).unzip();
+    let problem = problem(report, code);
     let document = RunDocument {
         profile: report.profile.clone(),
         repository: report.repository.as_ref().map(|repo| repo.to_string_lossy().into_owned()),
         state: state(code).to_owned(),
         exit_code: code,
-        error,
-        hint: hint.flatten(),
+        error: problem.as_ref().map(|problem| problem.message.clone()),
+        reason: problem.as_ref().and_then(|problem| problem.reason.clone()),
+        hint: problem.and_then(|problem| problem.hint),
         started: rfc3339(report.started),
         finished: rfc3339(report.finished),
         seconds: report.seconds,
@@ -146,15 +146,13 @@ fn step_row(step: &Step<Value>) -> StepRow {
         StepResult::Failed(_) => ("failed", "failed"),
         StepResult::Skipped(_) => ("skipped", "skipped"),
     };
-    let (error, hint, reason) = match &step.result {
-        StepResult::Done | StepResult::Warned => (None, None, None),
+    let (error, hint) = match &step.result {
+        StepResult::Done | StepResult::Warned | StepResult::Skipped(_) => (None, None),
         StepResult::Refused { reason, remedy } => {
-            let error = format!("refused, nothing was removed: {reason}");
-            (Some(error), remedy.clone(), Some(reason.clone()))
+            (Some(format!("refused, nothing was removed: {reason}")), remedy.clone())
         }
-        StepResult::Damaged { message, hint } => (Some(message.clone()), hint.clone(), Some(message.clone())),
-        StepResult::Failed(failure) => (Some(failure.message.clone()), failure.hint.clone(), None),
-        StepResult::Skipped(reason) => (None, None, Some(reason.to_string())),
+        StepResult::Damaged { message, hint } => (Some(message.clone()), hint.clone()),
+        StepResult::Failed(failure) => (Some(failure.message.clone()), failure.hint.clone()),
     };
     StepRow {
         step: step.name.name().to_owned(),
@@ -164,7 +162,7 @@ fn step_row(step: &Step<Value>) -> StepRow {
         seconds: step.seconds,
         error,
         hint,
-        reason,
+        reason: step.reason(),
         result: step.document.clone(),
     }
 }
@@ -179,7 +177,7 @@ pub(super) fn show(report: &Report, code: u8, output: &Output) -> CommandResult 
         output.json(&document);
         return Ok(code);
     }
-    let Some((message, hint)) = problem(report, code) else { return Ok(code) };
+    let Some(StepProblem { message, hint, .. }) = problem(report, code) else { return Ok(code) };
     let failure = CommandFailure::with_code(message, code).with_document("run", document);
     Err(hint.into_iter().fold(failure, CommandFailure::with_hint))
 }

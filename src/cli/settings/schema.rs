@@ -8,7 +8,6 @@ use clap::{Arg, ArgAction, Command};
 
 use super::GLOBAL;
 use crate::cli::address;
-use crate::cli::failure::url_hint;
 
 /// Options that confirm something once and must not do so every night, and those that select the files themselves.
 const NEVER: [&str; 14] = [
@@ -169,7 +168,7 @@ impl OptionKey {
         if self.long == "url" {
             // The value is not repeated: it may contain a secret.
             let problem = if value.is_empty() { None } else { chsnap::server::check_url(value).err() };
-            return problem.map(|problem| format!("url {problem}: {}", url_hint(problem)));
+            return problem.map(|problem| format!("url {problem}: {}", problem.remedy()));
         }
         if self.long == "push-to" {
             return value.parse::<chsnap::remote::RemoteAddress>().err().map(|problem| format!("push_to: {problem}"));

@@ -91,7 +91,7 @@ pub fn check_metadata(
     position: usize,
     file: &MetadataFile,
     level: Level,
-    means: ReadOptions<'_>,
+    options: ReadOptions<'_>,
     unread: &UnreadPaths,
 ) -> Vec<PartFinding> {
     let path = PathBuf::from(&file.path);
@@ -125,7 +125,7 @@ pub fn check_metadata(
         if level == Level::Size {
             return Ok(None);
         }
-        let (_, found, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
+        let (_, found, _) = dir.hash_whole(name, Hashing::Blake3, options)?;
         let found = found.filter(|found| *found != wanted.digest);
         Ok(found.map(|found| (DamageKind::Content, wanted.digest.to_string(), found.to_string(), inode)))
     });

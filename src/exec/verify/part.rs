@@ -25,7 +25,7 @@ pub struct Verifier<'a> {
     /// The snapshots of the run.
     snapshots: &'a [Dir],
     level: Level,
-    means: ReadOptions<'a>,
+    options: ReadOptions<'a>,
     unread: &'a UnreadPaths,
     seen: Inodes,
 }
@@ -66,8 +66,8 @@ struct CheckedInode {
 impl<'a> Verifier<'a> {
     /// Creates a verifier for parts of these snapshots.
     #[must_use]
-    pub fn new(snapshots: &'a [Dir], level: Level, means: ReadOptions<'a>, unread: &'a UnreadPaths) -> Self {
-        Self { snapshots, level, means, unread, seen: Inodes::new() }
+    pub fn new(snapshots: &'a [Dir], level: Level, options: ReadOptions<'a>, unread: &'a UnreadPaths) -> Self {
+        Self { snapshots, level, options, unread, seen: Inodes::new() }
     }
 
     /// Checks one part.
@@ -407,7 +407,7 @@ impl PartCheck<'_> {
         if self.verifier.level < Level::Data || self.outcome.spared {
             return Ok(Vec::new());
         }
-        let (damage, bytes) = damage_in_archive(&checked.dir, &checked.name, self.verifier.means)?;
+        let (damage, bytes) = damage_in_archive(&checked.dir, &checked.name, self.verifier.options)?;
         tally.read_files += 1;
         tally.read_bytes += bytes;
         Ok(damage)
@@ -440,7 +440,7 @@ impl PartCheck<'_> {
             ContentDigest::ClickHouse(_) => Hashing::ClickHouse,
             ContentDigest::Blake3(_) => Hashing::Blake3,
         };
-        let (_, found, bytes) = checked.dir.hash_whole(&checked.name, hashing, self.verifier.means)?;
+        let (_, found, bytes) = checked.dir.hash_whole(&checked.name, hashing, self.verifier.options)?;
         tally.read_files += 1;
         tally.read_bytes += bytes;
         if found == Some(digest) {

@@ -80,7 +80,7 @@ pub struct IntactFile {
 /// A search for intact copies of damaged files, through one snapshot after the other.
 #[derive(Debug)]
 pub struct IntactSearch<'a> {
-    means: ReadOptions<'a>,
+    options: ReadOptions<'a>,
     /// What is looked for, with the copy if one was found.
     wanted: Vec<(WantedFile, Option<IntactFile>)>,
     by_digest: HashMap<ContentDigest, Vec<usize>>,
@@ -97,13 +97,13 @@ const LIST_LIMIT_BYTES: u64 = 64 << 20;
 impl<'a> IntactSearch<'a> {
     /// Creates a search for these files, under inodes other than the damaged ones.
     #[must_use]
-    pub fn new(wanted: Vec<WantedFile>, damaged: &'a HashSet<InodeKey>, means: ReadOptions<'a>) -> Self {
+    pub fn new(wanted: Vec<WantedFile>, damaged: &'a HashSet<InodeKey>, options: ReadOptions<'a>) -> Self {
         let mut by_digest: HashMap<ContentDigest, Vec<usize>> = HashMap::new();
         for (position, wanted) in wanted.iter().enumerate() {
             by_digest.entry(wanted.digest).or_default().push(position);
         }
         Self {
-            means,
+            options,
             wanted: wanted.into_iter().map(|wanted| (wanted, None)).collect(),
             by_digest,
             tried: HashSet::new(),
@@ -215,18 +215,18 @@ impl<'a> IntactSearch<'a> {
             if copy.is_some() || !suits(wanted) {
                 continue;
             }
-            let means = self.means;
-            if *is_intact.get_or_insert_with(|| read(dir, name, digest, means).unwrap_or(false)) {
+            let options = self.options;
+            if *is_intact.get_or_insert_with(|| read(dir, name, digest, options).unwrap_or(false)) {
                 *copy = Some(IntactFile { snapshot, path: path.to_owned(), dir: dir.clone(), inode });
             }
         }
     }
 }
 
-fn read(dir: &Dir, name: &str, digest: ContentDigest, means: ReadOptions<'_>) -> Result<bool, FsError> {
+fn read(dir: &Dir, name: &str, digest: ContentDigest, options: ReadOptions<'_>) -> Result<bool, FsError> {
     let hashing = match digest {
         ContentDigest::ClickHouse(_) => Hashing::ClickHouse,
         ContentDigest::Blake3(_) => Hashing::Blake3,
     };
-    dir.hash_whole(name, hashing, means).map(|(_, found, _)| found == Some(digest))
+    dir.hash_whole(name, hashing, options).map(|(_, found, _)| found == Some(digest))
 }

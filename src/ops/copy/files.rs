@@ -28,7 +28,7 @@ pub(super) struct FileCopier<'a> {
     pub(super) incoming: &'a Dir,
     /// The snapshot of the target that equal dumps are linked from.
     pub(super) base: Option<(&'a Manifest, &'a Dir)>,
-    pub(super) means: CopyOptions<'a>,
+    pub(super) options: CopyOptions<'a>,
     /// The repository whose other snapshots may hold an intact copy of a damaged file.
     pub(super) repository: &'a Repository,
 }
@@ -76,7 +76,7 @@ impl FileCopier<'_> {
             Ok(None) => return damaged("it is missing"),
             Err(error) => return unless_forbidden(error),
         };
-        match to.copy_from(&self.means, &from, name, name, Hashing::Blake3) {
+        match to.copy_from(&self.options, &from, name, name, Hashing::Blake3) {
             Ok(copied) => {
                 let is_right = match copied.digest {
                     Some(ContentDigest::Blake3(hash)) => hash.to_hex().as_str() == file.blake3,

@@ -84,7 +84,14 @@ impl PartStager<'_> {
                     self.copy_from(record, &table, dirs.from.find_beneath(Path::new(record.part.as_str())), &dirs)?
                 }
             };
-            let work = StageWork { parts: 1, files: record.files, ..StageWork::default() };
+            // The copier counts the bytes that it reads; files that were linked count here.
+            let linked_bytes = match &staged {
+                CopiedPartOutcome::Staged(part) if part.base.is_none() => {
+                    record.bytes.saturating_sub(part.placed.copied.bytes)
+                }
+                _ => 0,
+            };
+            let work = StageWork { parts: 1, files: record.files, bytes: linked_bytes, ..StageWork::default() };
             self.monitor.advanced(Stage::Place, work);
             Ok(staged)
         };
@@ -118,10 +125,10 @@ impl PartStager<'_> {
     fn link_recorded(&self, record: &PartRecord, dirs: &TableDirs) -> Result<Option<StagedPart>, OpError> {
         for (base, dir) in self.bases.iter().zip(&dirs.bases) {
             let (Some(dir), Some(held)) = (dir, base.parts.find_same(record)) else { continue };
-            let (table, likeness) =
+            let (table, comparison) =
                 (EarlierTableDir { dir, since: base.since }, Comparison::SameRecord(self.copying.keeping));
             let Some(original) = ListedLivePart::list(&dirs.from, &record.part)? else { return Ok(None) };
-            if let Relinked::Linked { inspected, .. } = exec::relink(&original, table, held, likeness, &dirs.to)? {
+            if let Relinked::Linked { inspected, .. } = exec::relink(&original, table, held, comparison, &dirs.to)? {
                 let mut placed = PlacedTotals::default();
                 placed.add(Placement::Linked, PartTally { parts: 1, files: record.files, bytes: record.bytes });
                 let record = PartRecord {

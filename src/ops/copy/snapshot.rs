@@ -191,8 +191,10 @@ impl SnapshotCopy<'_, '_> {
         kept.ask(incoming.dir(), run.request.ids, &sample)?;
         let rules = run.request.copy_rules();
         room(run, original, &bases, rules.min_free_bytes)?;
-        let work =
-            StageWork { parts: records.len() as u64, bytes: manifest.totals.apparent_bytes, ..StageWork::default() };
+        // Parts that a snapshot of the target has are linked as a whole: their bytes are not read.
+        let is_new = |record: &&PartRecord| bases.iter().all(|base| base.parts.find_same(record).is_none());
+        let bytes = records.iter().filter(is_new).map(|record| record.bytes).sum();
+        let work = StageWork { parts: records.len() as u64, bytes, ..StageWork::default() };
         let _placing = stages.start(Stage::Place, Some(work));
         let _inside = stages.enter(Stage::Place);
         let advanced = |bytes| {
@@ -229,7 +231,7 @@ impl SnapshotCopy<'_, '_> {
             source,
             incoming: incoming.dir(),
             base: base_manifest.as_deref().zip(base.map(|base| &base.dir)),
-            means: rules.means(run.rate.as_ref(), &advanced),
+            options: rules.copy_options(run.rate.as_ref(), &advanced),
             repository: run.source,
         };
         let (intact_files, damaged_files) = files.copy_all(&manifest.metadata)?;

@@ -13,7 +13,7 @@ use crate::ops::copying::{CopiedOrLinked, Copying, Destination, OriginalPart, Ta
 use crate::ops::error::OpError;
 
 use super::attempt::TableAttempt;
-use super::part_means::PartMeans;
+use super::placement_context::PlacementContext;
 use super::snapshot_part::SnapshotPart;
 use super::table_dir::TableDir;
 
@@ -30,26 +30,26 @@ impl LiveParts<'_> {
         self,
         names: impl Iterator<Item = &'b PartName>,
         live: &[LiveTable],
-        landing: TableDir<'_>,
+        table_dir: TableDir<'_>,
     ) -> Result<Vec<SnapshotPart>, OpError> {
         let mut taken = Vec::new();
         for name in names {
-            if landing.dir.find(name.as_str())?.is_some() {
+            if table_dir.dir.find(name.as_str())?.is_some() {
                 continue;
             }
             for table in live {
                 let linked = if self.copying.copies(&table.disk) {
                     None
                 } else {
-                    Some(link_live_part(table, landing.dir, name))
+                    Some(link_live_part(table, table_dir.dir, name))
                 };
                 let part = match linked {
-                    None => self.copy_live_part(table, landing, name)?,
+                    None => self.copy_live_part(table, table_dir, name)?,
                     // The table's directory is a link to another filesystem than its disk's.
                     Some(Err(error)) if is_cross_device(&error) => {
-                        self.copying.links.forget(&landing.path.join(name.as_str()));
-                        exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
-                        self.copy_live_part(table, landing, name)?
+                        self.copying.links.forget(&table_dir.path.join(name.as_str()));
+                        exec::remove_tree(table_dir.dir, name.as_str(), &|_| ())?;
+                        self.copy_live_part(table, table_dir, name)?
                     }
                     Some(linked) => linked?,
                 };
@@ -66,18 +66,18 @@ impl LiveParts<'_> {
     fn copy_live_part(
         self,
         live: &LiveTable,
-        landing: TableDir<'_>,
+        table_dir: TableDir<'_>,
         name: &PartName,
     ) -> Result<Option<SnapshotPart>, OpError> {
         let result = (|| {
             let Some((dir, mut entries)) = live.dir.find_and_list(name.as_str())? else { return Ok(None) };
             entries.retain(exec::belongs_in_a_copy);
             let left_out = left_out_of(&entries);
-            let original = OriginalPart { table: TableKeyRef::of(landing.table), name, dir: &dir, entries };
-            let to = Destination { table: landing.dir, path: landing.path };
-            let brought = self.copying.place_with(Some(self.copying.copier_of(&live.disk)), original, to)?;
+            let original = OriginalPart { table: TableKeyRef::of(table_dir.table), name, dir: &dir, entries };
+            let to = Destination { table: table_dir.dir, path: table_dir.path };
+            let placed = self.copying.place_with(Some(self.copying.copier_of(&live.disk)), original, to)?;
             let is_whole = exec::is_still_there(live, &dir, name)?;
-            Ok(brought.filter(|_| is_whole).map(|brought| taken(name.clone(), &live.disk, left_out, brought)))
+            Ok(placed.filter(|_| is_whole).map(|placed| taken(name.clone(), &live.disk, left_out, placed)))
         })();
         match result {
             Ok(Some(part)) => return Ok(Some(part)),
@@ -86,8 +86,8 @@ impl LiveParts<'_> {
                 if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        self.copying.links.forget(&landing.path.join(name.as_str()));
-        exec::remove_tree(landing.dir, name.as_str(), &|_| ())?;
+        self.copying.links.forget(&table_dir.path.join(name.as_str()));
+        exec::remove_tree(table_dir.dir, name.as_str(), &|_| ())?;
         Ok(None)
     }
 }
@@ -95,7 +95,7 @@ impl LiveParts<'_> {
 /// Places frozen parts in a snapshot one by one.
 #[derive(Clone, Copy)]
 pub(super) struct FrozenParts<'a> {
-    pub(super) means: PartMeans<'a>,
+    pub(super) context: PlacementContext<'a>,
 }
 
 impl FrozenParts<'_> {
@@ -109,30 +109,32 @@ impl FrozenParts<'_> {
         (live, saved): (&[LiveTable], &SavedParts),
         is_chosen: impl Fn(&str) -> bool,
     ) -> Result<Vec<SnapshotPart>, OpError> {
-        let _inside = self.means.stages.enter(Stage::Place);
+        let _inside = self.context.stages.enter(Stage::Place);
         let table = &attempt.freeze.table;
         let path = attempt.target.path();
-        let mut brought = Vec::new();
+        let mut placed = Vec::new();
         for data_path in &table.data_paths {
-            let Some((local, relative)) = self.means.local.locate(data_path) else { continue };
+            let Some((local, relative)) = self.context.local.locate(data_path) else { continue };
             let disk = local.disk.name.as_str();
-            if !self.means.copying.joins(disk) || !is_chosen(disk) {
+            if !self.context.copying.joins(disk) || !is_chosen(disk) {
                 continue;
             }
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
             let Some(shadow) = local.dir.find_beneath(&shadow)? else { continue };
-            let landing = TableDir { table, dir, path: &path };
-            brought.extend(self.means.pool.install(|| self.bring_shadow(disk, &shadow, landing, (live, saved)))?);
+            let table_dir = TableDir { table, dir, path: &path };
+            placed.extend(
+                self.context.pool.install(|| self.copy_or_link_shadow(disk, &shadow, table_dir, (live, saved)))?,
+            );
         }
-        self.means.sync.begin(dir, brought.len())?;
-        Ok(brought)
+        self.context.sync.begin(dir, placed.len())?;
+        Ok(placed)
     }
 
-    fn bring_shadow(
+    fn copy_or_link_shadow(
         &self,
         disk: &str,
         shadow: &Dir,
-        landing: TableDir<'_>,
+        table_dir: TableDir<'_>,
         (live, saved): (&[LiveTable], &SavedParts),
     ) -> Result<Vec<SnapshotPart>, OpError> {
         let entries = shadow.entries_with_kind()?;
@@ -145,19 +147,19 @@ impl FrozenParts<'_> {
         let bring_part = |name: PartName| -> Result<Option<SnapshotPart>, OpError> {
             let (part, mut entries) = shadow.open_and_list(name.as_str())?;
             let left_out = exec::link_left_out_files(live, &part, &mut entries, &name, saved.get(&name))?;
-            let original = OriginalPart { table: TableKeyRef::of(landing.table), name: &name, dir: &part, entries };
-            let to = Destination { table: landing.dir, path: landing.path };
-            let Some(brought) = self.means.copying.copy_or_link(disk, original, to)? else { return Ok(None) };
-            if !self.means.copying.copies(disk) {
+            let original = OriginalPart { table: TableKeyRef::of(table_dir.table), name: &name, dir: &part, entries };
+            let to = Destination { table: table_dir.dir, path: table_dir.path };
+            let Some(placed) = self.context.copying.copy_or_link(disk, original, to)? else { return Ok(None) };
+            if !self.context.copying.copies(disk) {
                 exec::remove_tree(shadow, name.as_str(), &|_| ())?;
             }
-            let (files, bytes) = (brought.inspected.files, brought.inspected.bytes);
-            self.means.stages.monitor().advanced(Stage::Place, StageWork { parts: 1, ..StageWork::default() });
-            self.means
+            let (files, bytes) = (placed.inspected.files, placed.inspected.bytes);
+            self.context.stages.monitor().advanced(Stage::Place, StageWork { parts: 1, ..StageWork::default() });
+            self.context
                 .stages
                 .monitor()
                 .advanced(Stage::Check, StageWork { parts: 1, files, bytes, ..StageWork::default() });
-            Ok(Some(taken(name, disk, left_out, brought)))
+            Ok(Some(taken(name, disk, left_out, placed)))
         };
         names.into_par_iter().filter_map(|name| bring_part(name).transpose()).collect()
     }
@@ -173,8 +175,8 @@ fn left_out_of(entries: &[Entry]) -> LeftOutFiles {
     if exec::has_left_out(entries) { LeftOutFiles::Taken } else { LeftOutFiles::None }
 }
 
-fn taken(name: PartName, disk: &str, left_out: LeftOutFiles, brought: CopiedOrLinked) -> SnapshotPart {
-    let CopiedOrLinked { placement, from, inspected, extra } = brought;
+fn taken(name: PartName, disk: &str, left_out: LeftOutFiles, placed: CopiedOrLinked) -> SnapshotPart {
+    let CopiedOrLinked { placement, from, inspected, extra } = placed;
     SnapshotPart { from, extra, ..SnapshotPart::of_now(name, disk.into(), placement, (inspected, left_out)) }
 }
 

@@ -55,7 +55,7 @@ pub(super) struct Dumper<'a> {
     pub(super) local: &'a LocalDisks,
     pub(super) incoming: &'a Incoming<'a>,
     pub(super) request: &'a Request,
-    pub(super) means: CopyOptions<'a>,
+    pub(super) options: CopyOptions<'a>,
     pub(super) last: LastDumps,
 }
 
@@ -154,8 +154,8 @@ fn cannot_link(error: &FsError) -> bool {
 }
 
 fn hash(dir: &Dir, name: &str) -> Result<(Stat, String), FsError> {
-    let means = ReadOptions { rate: None, advanced: &|_| () };
-    let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
+    let options = ReadOptions { rate: None, advanced: &|_| () };
+    let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, options)?;
     let hash = match digest {
         Some(ContentDigest::Blake3(hash)) => hash.to_hex().to_string(),
         _ => String::new(),
@@ -427,7 +427,7 @@ impl Dumper<'_> {
                 None => false,
             };
             if !is_linked {
-                match to.copy_from(&self.means, live, name, name, Hashing::None) {
+                match to.copy_from(&self.options, live, name, name, Hashing::None) {
                     Ok(_) => {}
                     Err(CopyError::Fs(error)) => return Err(error.into()),
                     Err(error) => return Err(not_readable(table, crate::monitor::chain(&error))),

@@ -23,7 +23,7 @@ pub(super) struct Freezer<'a> {
 }
 
 impl Freezer<'_> {
-    /// Freezes a table. `beside` runs concurrently and reads the files that the freeze leaves out of its parts.
+    /// Freezes a table. `concurrently` runs at the same time and reads the files that the freeze leaves out of its parts.
     ///
     /// The server does not remove a part while FREEZE is processing it. A part removed right afterwards, before it was
     /// read here, is recognized by that (see [`LeftOutFiles::Unknown`]), and its table is frozen again.
@@ -33,16 +33,17 @@ impl Freezer<'_> {
         scope: &FreezeScope,
         name: &FreezeName,
         query_id: &str,
-        beside: impl FnOnce() -> T + Send,
+        concurrently: impl FnOnce() -> T + Send,
     ) -> (Result<(), server::ServerError>, T) {
         let ask = || server::waits_on(self.server, table, name, query_id);
-        let tell = |waited: Duration, lines: Vec<String>| {
+        let notify = |waited: Duration, lines: Vec<String>| {
             let (monitor, seconds) = (self.stages.monitor(), waited.as_secs());
             if lines.is_empty() {
-                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; nothing else there speaks of it"));
+                monitor
+                    .note(&format!("FREEZE of {table} has been running for {seconds} s; no blocking query was found"));
             }
             for line in lines {
-                monitor.note(&format!("FREEZE of {table} has run for {seconds} s; {line}"));
+                monitor.note(&format!("FREEZE of {table} has been running for {seconds} s; {line}"));
             }
         };
         let threads = self.threads;
@@ -59,9 +60,9 @@ impl Freezer<'_> {
             }
         };
         std::thread::scope(|scope| {
-            let beside = scope.spawn(|| self.pool.install(beside));
-            let frozen = with_progress_notes(self.patience, ask, tell, freeze);
-            (frozen, beside.join().expect("neither reading small files nor linking panics"))
+            let meanwhile = scope.spawn(|| self.pool.install(concurrently));
+            let frozen = with_progress_notes(self.patience, ask, notify, freeze);
+            (frozen, meanwhile.join().expect("neither reading small files nor linking panics"))
         })
     }
 }

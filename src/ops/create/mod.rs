@@ -10,7 +10,7 @@ mod freezer;
 pub(in crate::ops) mod guards;
 mod manifest;
 mod moment;
-mod part_means;
+mod placement_context;
 mod previous;
 mod replication;
 mod request;

@@ -133,7 +133,7 @@ impl TableFreezer<'_> {
             server::definitions(self.server, names_system)?
         };
         let survey = || server::survey_again(self.server, names_system, earlier);
-        let catalog = notify_slow_list(self.server, self.request.patience, self.means.stages.monitor(), survey)?;
+        let catalog = notify_slow_list(self.server, self.request.patience, self.context.stages.monitor(), survey)?;
         let functions = functions(self.server, self.request)?;
         Ok(SecondLook { printed, catalog, functions })
     }
@@ -144,6 +144,6 @@ impl TableFreezer<'_> {
         let counter = |own: &LocalDisk| {
             own.dir.find_beneath(Path::new("shadow"))?.map_or(Ok(None), |dir| dir.find("increment.txt"))
         };
-        self.means.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
+        self.context.local.own().is_some_and(|own| counter(own).is_ok_and(|found| found.is_some()))
     }
 }

@@ -19,7 +19,7 @@ use crate::server::{self, Disk, code};
 
 use super::attempt::{FreezeFailure, SnapshotTableDir, TableAttempt};
 use super::moment::ListedTables;
-use super::part_means::PartMeans;
+use super::placement_context::PlacementContext;
 use super::request::Clock;
 use super::round::Round;
 use super::survey::plan_again;
@@ -29,7 +29,7 @@ use super::tree::{SkippedTable, TakenTable, TriedTables};
 
 /// Takes the planned tables, each as often as necessary.
 pub(super) struct Rounds<'a> {
-    pub(super) taker: TableFreezer<'a>,
+    pub(super) table_freezer: TableFreezer<'a>,
     pub(super) now: Clock<'a>,
     /// All disks of the server.
     pub(super) disks: &'a [Disk],
@@ -51,26 +51,28 @@ impl Rounds<'_> {
         let count = planned.len();
         let planned_names: BTreeSet<TableName> = planned.iter().map(|freeze| freeze.table.name().clone()).collect();
         let data = incoming.dir().ensure_dir(DATA, 0o750)?;
-        if let Some(own) = self.taker.means.local.own() {
-            self.taker.means.copying.give(&data, own.dir.stat_self()?.ownership)?;
+        if let Some(own) = self.table_freezer.context.local.own() {
+            self.table_freezer.context.copying.give(&data, own.dir.stat_self()?.ownership)?;
         }
         let mut so_far = RoundsSoFar { next: planned, look: first_look, ..RoundsSoFar::default() };
         let mut last = None;
         if !unlisted.is_empty() {
             let RoundsSoFar { tree, next, look, .. } = &mut so_far;
-            self.taker.take_unlisted(unlisted, &data, tree, warnings)?;
+            self.table_freezer.take_unlisted(unlisted, &data, tree, warnings)?;
             *look = self.look_for_attached(unlisted, &data, tree, next, (&*look, warnings))?;
         }
         while !so_far.next.is_empty() {
             so_far.rounds += 1;
             let name = incoming.announce_freeze((self.now)())?;
             let next = std::mem::take(&mut so_far.next);
-            let Round { attempts, after, functions } = self.taker.round(next, &data, &name, incoming, &so_far.look)?;
+            let Round { attempts, after, functions } =
+                self.table_freezer.round(next, &data, &name, incoming, &so_far.look)?;
             so_far.look = after.look();
             last = Some(after);
             let after = last.as_ref().expect("it was just put there");
             so_far.tree.functions = Some(functions);
-            let plan = plan_again(after, self.disks, self.taker.previous, &self.taker.request.selection);
+            let plan =
+                plan_again(after, self.disks, self.table_freezer.previous, &self.table_freezer.request.selection);
             let gather = |attempt: TableAttempt| {
                 let round = so_far.round_of(attempt.freeze.table.name());
                 self.gather(attempt, after, round)
@@ -83,7 +85,7 @@ impl Rounds<'_> {
                 let successor =
                     gone.and_then(|table| successor(table, &plan, &planned_names, |name| so_far.is_known(name)));
                 let successor = successor.map(|successor| successor.table.name().clone());
-                let (verdict, table) = gathered.judge(after, successor.as_ref(), self.taker.listed);
+                let (verdict, table) = gathered.judge(after, successor.as_ref(), self.table_freezer.listed);
                 let Gathered { attempt, round, .. } = gathered;
                 let judged = JudgedTable { attempt, table, successor, round };
                 self.carry_out(verdict, judged, &plan, &mut so_far, warnings)?;
@@ -161,8 +163,8 @@ impl Rounds<'_> {
         next: &mut Vec<TableFreeze>,
         (earlier, warnings): (&CatalogFingerprint, &mut Vec<Warning>),
     ) -> Result<CatalogFingerprint, OpError> {
-        let selection = &self.taker.request.selection;
-        let now = server::survey_again(self.taker.server, selection.names_system(), earlier)?;
+        let selection = &self.table_freezer.request.selection;
+        let now = server::survey_again(self.table_freezer.server, selection.names_system(), earlier)?;
         let is_away = |table: &&UnlistedTable| {
             let is_listed = now.tables.iter().any(|listed| listed.name() == table.table.name());
             table.reason == Unlisted::Since && !is_listed
@@ -171,7 +173,7 @@ impl Rounds<'_> {
         let applied = selection.resolved(&names.chain(now.names()));
         let away = unlisted.iter().filter(is_away).filter(|table| !applied.accepts(&table.table));
         warnings.extend(away.map(UnlistedTable::warning));
-        for freeze in plan_again(&now, self.disks, self.taker.previous, selection).freeze {
+        for freeze in plan_again(&now, self.disks, self.table_freezer.previous, selection).freeze {
             let name = freeze.table.name();
             let was_linked = tree.taken.remove(name).is_some();
             if was_linked || tree.skipped.remove(name).is_some() {
@@ -190,7 +192,7 @@ impl Rounds<'_> {
         tree: &mut TriedTables,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), OpError> {
-        let TableFreezer { server, request, means: PartMeans { local, .. }, .. } = self.taker;
+        let TableFreezer { server, request, context: PlacementContext { local, .. }, .. } = self.table_freezer;
         let is_gone = |table: &SkippedTable| table.reason == TableSkipReason::Gone;
         if !tree.skipped.values().any(is_gone) {
             return Ok(());
@@ -205,7 +207,7 @@ impl Rounds<'_> {
                 continue;
             }
             tree.skipped.remove(table.name());
-            self.taker.take_unlisted(std::slice::from_ref(unlisted), data, tree, warnings)?;
+            self.table_freezer.take_unlisted(std::slice::from_ref(unlisted), data, tree, warnings)?;
             if let Some(taken) = tree.taken.get_mut(table.name()) {
                 tree.detached.insert(table.name().clone(), *detachment);
                 taken.off_moment = self.off_moment(&taken.attempt.freeze, None);
@@ -219,13 +221,13 @@ impl Rounds<'_> {
 
     /// Why a table that was taken is not of the moment, if one was requested and it is not.
     fn off_moment(&self, freeze: &TableFreeze, fallen: Option<FallenBack>) -> Option<OffMomentReason> {
-        let is_off = self.taker.listed.is_some() && freeze.wants == WantedState::Current;
+        let is_off = self.table_freezer.listed.is_some() && freeze.wants == WantedState::Current;
         is_off.then(|| fallen.map_or(OffMomentReason::NotListed, |fallen| fallen.reason))
     }
 
     /// Removes a table's directory, and what is remembered of it.
     fn clear(&self, target: &SnapshotTableDir) -> Result<(), OpError> {
-        self.taker.means.copying.links.forget(&target.path());
+        self.table_freezer.context.copying.links.forget(&target.path());
         Ok(target.clear()?)
     }
 
@@ -242,18 +244,21 @@ impl Rounds<'_> {
         let names = found.parts.iter().map(|part| &part.name);
         let patches: Vec<PartName> = names.filter(|name| freeze.takes_later_patch(name)).cloned().collect();
         if !patches.is_empty() {
-            let (live, dir) = (self.taker.means.local.live(&before)?, gathered.attempt.target.dir()?);
+            let (live, dir) = (self.table_freezer.context.local.live(&before)?, gathered.attempt.target.dir()?);
             let path = gathered.attempt.target.path();
-            let landing = TableDir { table: &before, dir: &dir, path: &path };
-            let more =
-                self.taker.means.pool.install(|| self.taker.live_parts().take(patches.iter(), &live, landing))?;
+            let table_dir = TableDir { table: &before, dir: &dir, path: &path };
+            let more = self
+                .table_freezer
+                .context
+                .pool
+                .install(|| self.table_freezer.live_parts().take(patches.iter(), &live, table_dir))?;
             gathered.attempt.parts.extend(more);
         }
         mark_foreign_fingerprints(&mut gathered.attempt, found);
         gathered.broken = gathered.attempt.broken();
         if round == ROUNDS && !gathered.broken.is_empty() {
             gathered.is_broken_on_server =
-                is_damaged_on_the_server(&gathered.attempt, &self.taker.means.local.live(&before)?);
+                is_damaged_on_the_server(&gathered.attempt, &self.table_freezer.context.local.live(&before)?);
         }
         Ok(gathered)
     }

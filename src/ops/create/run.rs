@@ -27,7 +27,7 @@ use super::freezer::Freezer;
 use super::guards;
 use super::manifest::{self, DescribedSnapshot};
 use super::moment::ListedTables;
-use super::part_means::PartMeans;
+use super::placement_context::PlacementContext;
 use super::previous::Previous;
 use super::replication::Replication;
 use super::request::{Clock, Request};
@@ -113,12 +113,12 @@ impl CreateRun<'_> {
             counts: PlacementCounts::default(),
         };
         let sync = BackgroundSync::default();
-        let means = PartMeans { stages, pool, local: &local, copying: &copying, sync: &sync };
+        let context = PlacementContext { stages, pool, local: &local, copying: &copying, sync: &sync };
         let threads = self.freeze_threads()?;
-        let taker = TableFreezer {
+        let table_freezer = TableFreezer {
             server,
             request,
-            means,
+            context,
             freezer: Freezer { server, stages, pool, threads, patience: request.patience },
             previous: previous.as_ref(),
             by_directory: DirectoryComparison::of(request, incoming.intent().started, index.summaries().len()),
@@ -128,7 +128,7 @@ impl CreateRun<'_> {
         // A definition is read between these two readings of the restores' notes.
         let mut held = restore::held_tables(&local)?;
         let rounds = start_rounds(stages, work_of(&plan), bytes);
-        let tree = Rounds { taker, now, disks: &disks }.run(
+        let tree = Rounds { table_freezer, now, disks: &disks }.run(
             incoming,
             plan.freeze.clone(),
             &plan.unlisted,
@@ -137,9 +137,9 @@ impl CreateRun<'_> {
         )?;
         drop(rounds);
         warnings.extend(copying::link_limit_warning(copying.counts.afresh_files()));
-        let means = fs::CopyOptions::new(true, rate.as_ref(), &advanced);
+        let options = fs::CopyOptions::new(true, rate.as_ref(), &advanced);
         let around = (&local, previous.as_ref());
-        let Dumps { outcomes: dumps, files } = self.take_dumps(&plan, incoming, around, means, &mut warnings)?;
+        let Dumps { outcomes: dumps, files } = self.take_dumps(&plan, incoming, around, options, &mut warnings)?;
         let sealing = stages.start(Stage::Seal, None);
         let seal = stages.enter(Stage::Seal);
         held.extend(restore::held_tables(&local)?);
@@ -228,7 +228,7 @@ impl CreateRun<'_> {
         plan: &CreatePlan,
         incoming: &Incoming<'_>,
         (local, previous): (&LocalDisks, Option<&Previous>),
-        means: fs::CopyOptions<'_>,
+        options: fs::CopyOptions<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Dumps, OpError> {
         if plan.dumps.is_empty() {
@@ -239,7 +239,7 @@ impl CreateRun<'_> {
         let _at_work = stages.start(Stage::Dump, Some(total));
         let _inside = stages.enter(Stage::Dump);
         let last = LastDumps::read(repository, previous);
-        let dumper = Dumper { server, local, incoming, request, means, last };
+        let dumper = Dumper { server, local, incoming, request, options, last };
         let dumps = dumper.take(&plan.dumps, &|stage, done| self.monitor.advanced(stage, done))?;
         for TableDump { table, .. } in &plan.dumps {
             if let Some(DumpOutcome::Left(reason)) = dumps.outcomes.get(table.name()) {

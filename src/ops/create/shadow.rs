@@ -14,13 +14,13 @@ use crate::ops::error::OpError;
 use crate::plan::{ListedSources, TableFreeze, listed_sources};
 
 use super::attempt::{SnapshotTableDir, TableAttempt};
-use super::part_means::PartMeans;
+use super::placement_context::PlacementContext;
 use super::snapshot_part::{SnapshotPart, take_all};
 
 /// Moves frozen tables into the snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct Shadow<'a> {
-    pub(super) means: PartMeans<'a>,
+    pub(super) context: PlacementContext<'a>,
     pub(super) mode: PlaceMode,
 }
 
@@ -33,19 +33,19 @@ impl Shadow<'_> {
         mut dir: Dir,
         name: &FreezeName,
     ) -> Result<(Dir, Vec<(PlacedPart, CompactString)>), OpError> {
-        let _inside = self.means.stages.enter(Stage::Place);
+        let _inside = self.context.stages.enter(Stage::Place);
         let mut placed = Vec::new();
         for path in &attempt.freeze.table.data_paths {
-            let Some((local, relative)) = self.means.local.locate(path) else { continue };
-            if self.means.copying.copies(&local.disk.name) {
+            let Some((local, relative)) = self.context.local.locate(path) else { continue };
+            if self.context.copying.copies(&local.disk.name) {
                 continue;
             }
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
-            let parts = self.means.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
+            let parts = self.context.pool.install(|| self.place(&local.dir, &shadow, &attempt.target, &mut dir))?;
             placed.extend(parts.into_iter().map(|part| (part, CompactString::from(local.disk.name.as_str()))));
         }
         let work = StageWork { tables: 1, parts: placed.len() as u64, ..StageWork::default() };
-        self.means.stages.monitor().advanced(Stage::Place, work);
+        self.context.stages.monitor().advanced(Stage::Place, work);
         Ok((dir, placed))
     }
 
@@ -59,7 +59,7 @@ impl Shadow<'_> {
     ) -> Result<ListedSources, OpError> {
         let mut shadows = Vec::new();
         for path in &freeze.table.data_paths {
-            let Some((local, relative)) = self.means.local.locate(path) else { continue };
+            let Some((local, relative)) = self.context.local.locate(path) else { continue };
             let shadow = PathBuf::from("shadow").join(name.as_str()).join(relative);
             let Some(dir) = local.dir.find_beneath(&shadow)? else { continue };
             let entries = dir.entries_with_kind()?;
@@ -73,7 +73,7 @@ impl Shadow<'_> {
             let surplus = parts.iter().filter(|part| sources.surplus.contains(part));
             let surplus: Vec<&PartName> = surplus.collect();
             let remove = |part: &&PartName| exec::remove_tree(dir, part.as_str(), &|_| ()).map(drop);
-            self.means.pool.install(|| surplus.par_iter().try_for_each(remove))?;
+            self.context.pool.install(|| surplus.par_iter().try_for_each(remove))?;
         }
         Ok(sources)
     }
@@ -86,16 +86,16 @@ impl Shadow<'_> {
         dir: &Dir,
         frozen: Vec<FrozenPart>,
     ) -> Result<Vec<SnapshotPart>, FsError> {
-        let _inside = self.means.stages.enter(Stage::Check);
+        let _inside = self.context.stages.enter(Stage::Check);
         // The disk writes out what FREEZE left unwritten while the cores check.
-        self.means.sync.begin(dir, frozen.len())?;
+        self.context.sync.begin(dir, frozen.len())?;
         let check_part = |part: FrozenPart| -> Result<Option<SnapshotPart>, FsError> {
             let FrozenPart { placed: PlacedPart { name, placement }, disk, saved } = part;
             let (part_dir, mut entries) = dir.open_and_list(name.as_str())?;
             let left_out = exec::link_left_out_files(live, &part_dir, &mut entries, &name, saved.as_ref())?;
             let inspected = exec::inspect_frozen(&part_dir, entries, saved)?;
             let work = StageWork { parts: 1, files: inspected.files, bytes: inspected.bytes, ..StageWork::default() };
-            self.means.stages.monitor().advanced(Stage::Check, work);
+            self.context.stages.monitor().advanced(Stage::Check, work);
             Ok(Some(SnapshotPart::of_now(name, disk, placement, (inspected, left_out))))
         };
         take_all(frozen, check_part)
@@ -132,7 +132,7 @@ pub(super) struct FrozenPart {
     saved: Option<SavedPart>,
 }
 
-pub(super) fn beside_saved(placed: Vec<(PlacedPart, CompactString)>, mut saved: SavedParts) -> Vec<FrozenPart> {
+pub(super) fn with_saved_files(placed: Vec<(PlacedPart, CompactString)>, mut saved: SavedParts) -> Vec<FrozenPart> {
     let frozen = |(placed, disk): (PlacedPart, _)| FrozenPart { saved: saved.remove(&placed.name), placed, disk };
     placed.into_iter().map(frozen).collect()
 }

@@ -21,7 +21,7 @@ use super::copy_or_link::patches_in;
 use super::digest;
 use super::moment::ListedTables;
 use super::previous::EarlierTable;
-use super::shadow::beside_saved;
+use super::shadow::with_saved_files;
 use super::snapshot_part::{SnapshotPart, in_one_piece};
 use super::table_dir::{TableDir, live_parts};
 use super::table_freezer::TableFreezer;
@@ -61,10 +61,10 @@ impl TableFreezer<'_> {
             let _ = frozen.send(DefinitionWasRead(true));
             Ok(TableAttempt::refused(freeze, target, refusal))
         };
-        if let Some(reason) = self.means.local.out_of_reach(&freeze.table) {
+        if let Some(reason) = self.context.local.out_of_reach(&freeze.table) {
             return refused(freeze, target, FreezeFailure::OutOfReach(reason));
         }
-        let live = match self.means.local.live(&freeze.table) {
+        let live = match self.context.local.live(&freeze.table) {
             Ok(live) => live,
             Err(error) => return refused(freeze, target, FreezeFailure::Directory(error)),
         };
@@ -79,10 +79,10 @@ impl TableFreezer<'_> {
         let detached_parts = live.iter().map(|live| count_detached(&live.dir)).sum::<Result<u64, FsError>>()?;
         let patches_before = patches_in(&live)?;
         let patches = freeze.parts().filter(|part| part.name.is_patch()).map(|part| &part.name);
-        let dir = target.make(&freeze.table, self.means.local, self.means.copying)?;
+        let dir = target.make(&freeze.table, self.context.local, self.context.copying)?;
         let path = target.path();
-        let landing = TableDir { table: &freeze.table, dir: &dir, path: &path };
-        let mut parts = self.means.pool.install(|| self.live_parts().take(patches, &live, landing))?;
+        let table_dir = TableDir { table: &freeze.table, dir: &dir, path: &path };
+        let mut parts = self.context.pool.install(|| self.live_parts().take(patches, &live, table_dir))?;
         let mut attempt = TableAttempt { detached_parts, ..TableAttempt::new(freeze, target) };
         let earlier = self.earlier(&attempt.freeze)?;
         let asked = self.freeze_and_link(&attempt.freeze, (&live, &dir), earlier.as_ref(), statement)?;
@@ -93,30 +93,30 @@ impl TableFreezer<'_> {
                 return refused(attempt.freeze, attempt.target, FreezeFailure::Server(error));
             }
         };
-        let landing = TableDir { table: &attempt.freeze.table, dir: &dir, path: &path };
+        let table_dir = TableDir { table: &attempt.freeze.table, dir: &dir, path: &path };
         if let Some(listed) = self.listed_state(&attempt.freeze) {
             // The definition is read after this: an ALTER that swaps files of a part shows there.
             let standing = linked.parts.iter().chain(&parts).map(|part| &part.name).collect();
             let sources = self.shadow().keep_listed(&attempt.freeze, statement.name, &standing)?;
-            parts.extend(self.link_live(&sources.live, &live, landing)?);
-            if listed.is_replaced(&attempt.freeze.table, self.means.local)? {
+            parts.extend(self.link_live(&sources.live, &live, table_dir)?);
+            if listed.is_replaced(&attempt.freeze.table, self.context.local)? {
                 attempt.directories = ListedDirectories::Replaced;
             }
         } else if attempt.freeze.remote.is_some() {
             let standing: BTreeSet<&PartName> = linked.parts.iter().map(|part| &part.name).collect();
             let listed = live_parts(&attempt.freeze, &live).into_iter().map(|(part, _)| &part.name);
             let names = listed.filter(|name| !standing.contains(name)).cloned().collect();
-            parts.extend(self.link_live(&names, &live, landing)?);
+            parts.extend(self.link_live(&names, &live, table_dir)?);
         }
         if let Some(extension) = &linked.extension {
             attempt.freeze.freeze = extension.freeze.clone();
         }
-        let file = self.means.local.read_definition(&attempt.freeze.table.metadata_path);
+        let file = self.context.local.read_definition(&attempt.freeze.table.metadata_path);
         attempt.definition = file.map(|text| DefinitionText { text, is_file: true });
         let _ = frozen.send(DefinitionWasRead(attempt.definition.is_some()));
         drop(frozen);
         let work = StageWork { tables: 1, parts: attempt.freeze.parts().count() as u64, ..StageWork::default() };
-        self.means.stages.monitor().advanced(Stage::Freeze, work);
+        self.context.stages.monitor().advanced(Stage::Freeze, work);
         if self.request.digest {
             let stored = earlier.iter().flat_map(|earlier| earlier.parts.iter().map(|part| (&part.part, part)));
             let linked: BTreeSet<&PartName> = attempt.freeze.linked_parts().map(|part| &part.name).collect();
@@ -124,18 +124,18 @@ impl TableFreezer<'_> {
             self.digest(&mut attempt, &unchanged)?;
         }
         let (frozen_parts, shadow, name) = (self.frozen_parts(), self.shadow(), statement.name);
-        let copies = |disk: &str| self.means.copying.copies(disk);
+        let copies = |disk: &str| self.context.copying.copies(disk);
         if self.request.relinks {
             parts.extend(frozen_parts.copy_or_link(&attempt, &dir, name, (&live, &saved), |disk| !copies(disk))?);
         }
         let (dir, placed) = shadow.place_all(&attempt, dir, name)?;
         // Patches that arrived during the freeze, including those that a merge has already made obsolete.
         let patches_now = patches_in(&live)?;
-        let came = patches_now.difference(&patches_before).filter(|name| attempt.freeze.takes_later_patch(name));
-        let landing = TableDir { table: &attempt.freeze.table, dir: &dir, path: &path };
-        parts.extend(self.means.pool.install(|| self.live_parts().take(came, &live, landing))?);
+        let arrived = patches_now.difference(&patches_before).filter(|name| attempt.freeze.takes_later_patch(name));
+        let table_dir = TableDir { table: &attempt.freeze.table, dir: &dir, path: &path };
+        parts.extend(self.context.pool.install(|| self.live_parts().take(arrived, &live, table_dir))?);
         parts.extend(frozen_parts.copy_or_link(&attempt, &dir, name, (&live, &saved), copies)?);
-        let checked = self.means.pool.install(|| shadow.check(&live, &dir, beside_saved(placed, saved)))?;
+        let checked = self.context.pool.install(|| shadow.check(&live, &dir, with_saved_files(placed, saved)))?;
         attempt.parts = in_one_piece([linked.parts, checked, parts]);
         Ok(attempt)
     }
@@ -149,11 +149,11 @@ impl TableFreezer<'_> {
         earlier: Option<&EarlierTable<'_>>,
         Statement { name, query_id }: Statement<'_>,
     ) -> Result<FreezeAnswer, OpError> {
-        let _inside = self.means.stages.enter(Stage::Freeze);
+        let _inside = self.context.stages.enter(Stage::Freeze);
         let (freezer, table) = (self.freezer, plan.table.name());
         let listed: Vec<_> = live_parts(plan, live);
         let of_table = StageWork { parts: listed.len() as u64, bytes: bytes_of(plan), ..StageWork::default() };
-        let _at_work = ItemAtWork::start(self.means.stages.monitor(), Stage::Freeze, table.to_string(), of_table);
+        let _at_work = ItemAtWork::start(self.context.stages.monitor(), Stage::Freeze, table.to_string(), of_table);
         let save = |scope: &FreezeScope| {
             let is_frozen = |part: &&(&CatalogPart, &Dir)| scope.covers(&part.0.partition);
             let frozen: Vec<_> = listed.iter().filter(is_frozen).map(|(part, dir)| (&part.name, *dir)).collect();
@@ -162,18 +162,18 @@ impl TableFreezer<'_> {
         // If nothing is linked meanwhile, the server need not share its cores.
         let links = plan.linked_parts().next().is_some();
         let idle = (!links && listed.len() >= IDLY_READ_PARTS).then(|| self.read_idly(plan, live));
-        let beside = || -> Result<_, OpError> {
+        let concurrently = || -> Result<_, OpError> {
             let saved = if idle.is_some() { SavedParts::new() } else { save(&plan.freeze)? };
             Ok((saved, self.unchanged_parts().link(plan, earlier, (live, dir))?))
         };
-        let (result, beside) = freezer.freeze(table, &plan.freeze, name, query_id, beside);
+        let (result, linked_meanwhile) = freezer.freeze(table, &plan.freeze, name, query_id, concurrently);
         if let Err(error) = result {
             return Ok(FreezeAnswer::Refused(error));
         }
-        let (mut saved, linked) = beside?;
+        let (mut saved, linked) = linked_meanwhile?;
         if let Some(idle) = idle {
-            let is_brought = live.iter().any(|table| self.means.copying.joins(&table.disk));
-            saved = self.means.pool.install(|| idle.finish(if is_brought { 0 } else { SOON_CHECKED_PARTS }))?;
+            let is_searched = live.iter().any(|table| self.context.copying.joins(&table.disk));
+            saved = self.context.pool.install(|| idle.finish(if is_searched { 0 } else { SOON_CHECKED_PARTS }))?;
         }
         // Some parts differ from what their names suggested. The files of those frozen only now are saved now.
         if let Some(Extension { freeze, more }) = linked.extension.as_ref().filter(|_| plan.remote.is_none()) {
@@ -213,7 +213,7 @@ impl TableFreezer<'_> {
         freeze: &TableFreeze,
         live: &[LiveTable],
     ) -> Result<ListedDirectories, OpError> {
-        if listed.is_replaced(&freeze.table, self.means.local)? {
+        if listed.is_replaced(&freeze.table, self.context.local)? {
             return Ok(ListedDirectories::Replaced);
         }
         let is_sure = listed.moment.exact || !freeze.table.parts.is_empty() || freeze.remote.is_some();
@@ -226,11 +226,11 @@ impl TableFreezer<'_> {
         &self,
         names: &BTreeSet<PartName>,
         live: &[LiveTable],
-        landing: TableDir<'_>,
+        table_dir: TableDir<'_>,
     ) -> Result<Vec<SnapshotPart>, OpError> {
-        let take = |name: &PartName| self.live_parts().take(std::iter::once(name), live, landing);
+        let take = |name: &PartName| self.live_parts().take(std::iter::once(name), live, table_dir);
         let taken: Vec<Vec<SnapshotPart>> =
-            self.means.pool.install(|| names.par_iter().map(take).collect::<Result<_, OpError>>())?;
+            self.context.pool.install(|| names.par_iter().map(take).collect::<Result<_, OpError>>())?;
         Ok(taken.into_iter().flatten().collect())
     }
 
@@ -287,7 +287,7 @@ impl TableFreezer<'_> {
         // A second thread slows a freeze on all cores down by as much as it reads; on a network, threads wait for
         // answers.
         let is_far = live.iter().any(|table| fs::is_network_filesystem(&table.dir));
-        IdleReading::begin(parts, if is_far { self.means.pool.current_num_threads() } else { 1 })
+        IdleReading::begin(parts, if is_far { self.context.pool.current_num_threads() } else { 1 })
     }
 }
 

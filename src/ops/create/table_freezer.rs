@@ -5,7 +5,7 @@ use crate::server::Server;
 use super::copy_or_link::{FrozenParts, LiveParts};
 use super::freezer::Freezer;
 use super::moment::ListedTables;
-use super::part_means::PartMeans;
+use super::placement_context::PlacementContext;
 use super::previous::Previous;
 use super::request::Request;
 use super::shadow::Shadow;
@@ -15,7 +15,7 @@ use super::unchanged::{DirectoryComparison, UnchangedParts};
 pub(super) struct TableFreezer<'a> {
     pub(super) server: &'a Server,
     pub(super) request: &'a Request,
-    pub(super) means: PartMeans<'a>,
+    pub(super) context: PlacementContext<'a>,
     /// Sends freezes.
     pub(super) freezer: Freezer<'a>,
     /// The last snapshot.
@@ -30,18 +30,18 @@ pub(super) struct TableFreezer<'a> {
 
 impl<'a> TableFreezer<'a> {
     pub(super) fn live_parts(&self) -> LiveParts<'a> {
-        LiveParts { copying: self.means.copying }
+        LiveParts { copying: self.context.copying }
     }
 
     pub(super) fn frozen_parts(&self) -> FrozenParts<'a> {
-        FrozenParts { means: self.means }
+        FrozenParts { context: self.context }
     }
 
     pub(super) fn unchanged_parts(&self) -> UnchangedParts<'a> {
-        UnchangedParts { means: self.means, by_directory: self.by_directory }
+        UnchangedParts { context: self.context, by_directory: self.by_directory }
     }
 
     pub(super) fn shadow(&self) -> Shadow<'a> {
-        Shadow { means: self.means, mode: self.request.place }
+        Shadow { context: self.context, mode: self.request.place }
     }
 }

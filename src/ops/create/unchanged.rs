@@ -22,7 +22,7 @@ use crate::ops::error::OpError;
 use crate::plan::{CreatePlan, Extension, TableFreeze, extend_freeze};
 use crate::repo::{KnownLivePart, PartRecord, Repository};
 
-use super::part_means::PartMeans;
+use super::placement_context::PlacementContext;
 use super::previous::{EarlierTable, Previous};
 use super::request::{CompareMode, Request};
 use super::snapshot_part::{SnapshotPart, take_all};
@@ -56,23 +56,23 @@ pub(super) fn compare_all(
         let earlier = previous.table(&freeze.table)?;
         let mut candidates = live_parts(freeze, &live);
         candidates.retain(|(part, _)| freeze.is_linked(part));
-        let mut likeness = BTreeMap::new();
+        let mut comparisons = BTreeMap::new();
         for table in &live {
             let links = fs::are_on_one_mount(&table.dir, repository.dir())?;
             let own = if links { Comparison::SameInodes } else { Comparison::SameContent(PreservedMetadata::NONE) };
-            likeness.insert(table.disk.as_str(), own);
+            comparisons.insert(table.disk.as_str(), own);
         }
         let lasting = LastingDisks::of(&live, by_directory);
         let is_same = |(part, table): &(&CatalogPart, &Dir)| -> Result<Option<PartName>, OpError> {
             let Some(earlier) = &earlier else { return Ok(None) };
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
             let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
-            let Some(likeness) = likeness.get(part.disk.as_str()).copied() else { return Ok(None) };
+            let Some(comparison) = comparisons.get(part.disk.as_str()).copied() else { return Ok(None) };
             let by_directory = lasting.comparison(&part.disk);
             let Some(live) = list(table, &part.name, by_directory)? else { return Ok(None) };
             let is_same = match known(earlier, record, by_directory) {
                 Some(known) if exec::is_known(&live, &earlier.dir, (record, &known.state))? => true,
-                _ => exec::is_unchanged(&live, held, record, likeness)?,
+                _ => exec::is_unchanged(&live, held, record, comparison)?,
             };
             Ok(is_same.then(|| part.name.clone()))
         };
@@ -164,7 +164,7 @@ fn list(
 /// Links parts from the last snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct UnchangedParts<'a> {
-    pub(super) means: PartMeans<'a>,
+    pub(super) context: PlacementContext<'a>,
     /// `None` if the files of every part are to be compared.
     pub(super) by_directory: Option<DirectoryComparison>,
 }
@@ -193,7 +193,7 @@ impl UnchangedParts<'_> {
         let lasting = LastingDisks::of(live, self.by_directory);
         let link_part = |(part, table): (&CatalogPart, &Dir)| -> Result<Option<SnapshotPart>, OpError> {
             if begun.fetch_add(1, Ordering::Relaxed) == count / 2 {
-                self.means.sync.begin(dir, count)?;
+                self.context.sync.begin(dir, count)?;
             }
             let Some(record) = earlier.parts.get(&part.name) else { return Ok(None) };
             let by_directory = lasting.comparison(&part.disk);
@@ -201,11 +201,11 @@ impl UnchangedParts<'_> {
                 return Ok(None);
             };
             let Relink { mut inspected, left_out, live, copied } = relinked;
-            if self.means.copying.records() {
+            if self.context.copying.records() {
                 inspected.directory = record.directory;
             }
             let work = StageWork { parts: 1, files: inspected.files, bytes: inspected.bytes, ..StageWork::default() };
-            self.means.stages.monitor().advanced(Stage::Check, work);
+            self.context.stages.monitor().advanced(Stage::Check, work);
             let (disk, from) = (part.disk.clone(), Some(earlier.id));
             // Metadata that the inodes lack was recorded when they were created.
             let extra = Extra { unkept: record.unkept.clone(), ..copied.as_ref().map(Extra::of).unwrap_or_default() };
@@ -215,7 +215,7 @@ impl UnchangedParts<'_> {
         };
         let mut parts = take_all(candidates, link_part)?;
         // Concurrently with the next look at the server.
-        self.means.sync.begin(dir, count)?;
+        self.context.sync.begin(dir, count)?;
         let same: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
         let Some(extension) = extend_freeze(freeze, |name| same.contains(name)) else {
             return Ok(Linked { parts, extension: None });
@@ -230,7 +230,7 @@ impl UnchangedParts<'_> {
 
     /// Removes the links of a part.
     fn take_away(&self, from: Destination<'_>, name: &PartName) -> Result<(), OpError> {
-        self.means.copying.links.forget(&from.path.join(name.as_str()));
+        self.context.copying.links.forget(&from.path.join(name.as_str()));
         exec::remove_tree(from.table, name.as_str(), &|_| ())?;
         Ok(())
     }
@@ -252,12 +252,12 @@ impl UnchangedParts<'_> {
             return Ok(Some(Relink { inspected: *inspected, left_out, live: None, copied: None }));
         }
         let held = EarlierTableDir { dir: &earlier.dir, since: earlier.time };
-        let likeness = if self.means.copying.copies(&part.disk) {
-            Comparison::SameContent(self.means.copying.keeping)
+        let comparison = if self.context.copying.copies(&part.disk) {
+            Comparison::SameContent(self.context.copying.keeping)
         } else {
             Comparison::SameInodes
         };
-        match exec::relink(&listed, held, record, likeness, to.table)? {
+        match exec::relink(&listed, held, record, comparison, to.table)? {
             Relinked::Changed => Ok(None),
             Relinked::Linked { inspected, left_out, links } => {
                 let begun = by_directory.filter(|_| earlier.known.is_some()).map(|by| by.begun.timestamp());
@@ -267,14 +267,15 @@ impl UnchangedParts<'_> {
                 Ok(Some(Relink { inspected: *inspected, left_out, live, copied: None }))
             }
             Relinked::Full => {
-                let Some(copied) = self.means.copying.link_or_copy(&earlier.dir.open_dir(name.as_str())?, name, to)?
+                let Some(copied) =
+                    self.context.copying.link_or_copy(&earlier.dir.open_dir(name.as_str())?, name, to)?
                 else {
                     self.take_away(to, name)?;
                     return Ok(None);
                 };
                 let (made, entries) = to.table.open_and_list(name.as_str())?;
                 let left_out = if exec::has_left_out(&entries) { LeftOutFiles::Taken } else { LeftOutFiles::None };
-                let inspected = exec::recall_part(&made, entries, record, likeness)?;
+                let inspected = exec::recall_part(&made, entries, record, comparison)?;
                 Ok(Some(Relink { inspected, left_out, live: None, copied: Some(copied) }))
             }
         }

@@ -66,7 +66,7 @@ impl TableFreezer<'_> {
         reason: TableSkipReason,
         tree: &mut TriedTables,
     ) -> Result<(), OpError> {
-        self.means.copying.links.forget(&target.path());
+        self.context.copying.links.forget(&target.path());
         target.clear()?;
         let table = unlisted.table.clone();
         tree.skipped.insert(table.name().clone(), SkippedTable { table, reason });
@@ -85,22 +85,22 @@ impl TableFreezer<'_> {
             return Ok(Err(TableSkipReason::Refused(trouble.clone())));
         }
         for _ in 0..ROUNDS {
-            let live = self.means.local.live(table)?;
+            let live = self.context.local.live(table)?;
             let before = self.wanted_parts(&live)?;
-            let dir = target.make(table, self.means.local, self.means.copying)?;
+            let dir = target.make(table, self.context.local, self.context.copying)?;
             let path = target.path();
-            let landing = TableDir { table, dir: &dir, path: &path };
-            let parts = self.means.pool.install(|| self.live_parts().take(before.iter(), &live, landing))?;
+            let table_dir = TableDir { table, dir: &dir, path: &path };
+            let parts = self.context.pool.install(|| self.live_parts().take(before.iter(), &live, table_dir))?;
             let taken: BTreeSet<&PartName> = parts.iter().map(|part| &part.name).collect();
             if taken.iter().copied().eq(before.iter()) && self.wanted_parts(&live)? == before {
-                let file = self.means.local.read_definition(&table.metadata_path);
+                let file = self.context.local.read_definition(&table.metadata_path);
                 let text = file.unwrap_or_else(|| table.definition.clone().into_bytes());
                 let freeze = TableFreeze::linked(table.clone());
                 let definition = Some(DefinitionText { text, is_file: true });
                 let attempt = TableAttempt { parts, definition, ..TableAttempt::new(freeze, target.clone()) };
                 return Ok(Ok((attempt, unfinished_mutations(&live, &before)?)));
             }
-            self.means.copying.links.forget(&path);
+            self.context.copying.links.forget(&path);
             target.clear()?;
         }
         Ok(Err(TableSkipReason::Restless))

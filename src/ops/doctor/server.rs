@@ -16,15 +16,7 @@ pub(super) fn examine(connect: impl FnOnce() -> Result<Server, OpError>, finding
         Err(error) => {
             let remedy = match &error {
                 OpError::Server(error) if error.is_cut_list() => lists_remedy(error),
-                OpError::Server(ServerError::Url(_)) => {
-                    "give the address alone with --url; the user with --user, and the password in CHSNAP_PASSWORD"
-                }
-                OpError::Server(ServerError::Authentication { has_password: false, .. }) => {
-                    "no password was given: set CHSNAP_PASSWORD, or name a file with --password-file; --user names another user"
-                }
-                OpError::Server(ServerError::Authentication { .. }) => {
-                    "check --user, and the password: CHSNAP_PASSWORD is stronger than a configured password_file"
-                }
+                OpError::Server(error) => error.access_remedy().unwrap_or(UNREACHED),
                 _ => UNREACHED,
             };
             findings.fail("server", chain(&error), remedy);

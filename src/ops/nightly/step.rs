@@ -327,7 +327,18 @@ impl<D> Step<D> {
             StepResult::Damaged { message, hint } => (message.clone(), hint.clone()),
             StepResult::Failed(failure) => (failure.message.clone(), failure.hint.clone()),
         };
-        Some(StepProblem { message: format!("{}: {message}", self.name), hint })
+        Some(StepProblem { message: format!("{}: {message}", self.name), reason: self.reason(), hint })
+    }
+
+    /// Why its plan was refused, the damage that it found, or why it was left out.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        match &self.result {
+            StepResult::Done | StepResult::Warned | StepResult::Failed(_) => None,
+            StepResult::Refused { reason, .. } => Some(reason.clone()),
+            StepResult::Damaged { message, .. } => Some(message.clone()),
+            StepResult::Skipped(reason) => Some(reason.to_string()),
+        }
     }
 }
 
@@ -336,6 +347,8 @@ impl<D> Step<D> {
 pub struct StepProblem {
     /// The problem and its reason, prefixed with the step.
     pub message: String,
+    /// Why the step's plan was refused, or the damage that it found.
+    pub reason: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
 }

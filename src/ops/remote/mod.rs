@@ -3,7 +3,7 @@
 mod collect;
 mod extract;
 mod find;
-mod known;
+mod index;
 mod linkable;
 mod list;
 mod prune;

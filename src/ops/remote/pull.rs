@@ -364,7 +364,7 @@ impl PullRun<'_> {
         let incoming = self.locked.begin_copy(content.local_id(), (self.now)())?;
         match self.build(content, sequence, &incoming) {
             Ok(sealed) => {
-                self.settle(&sealed, &incoming);
+                self.record_commit(&sealed, &incoming);
                 Ok(sealed)
             }
             Err(error) => Err(match self.abandon(&incoming) {
@@ -391,7 +391,11 @@ impl PullRun<'_> {
         kept.ask_for(incoming.dir(), self.request.ids, &owners(of))?;
         self.check_room(of, &bases)?;
         let rate = self.request.rate.map(RateLimit::new);
-        let work = StageWork { parts: head.parts, bytes: head.bytes, ..StageWork::default() };
+        // Parts that a snapshot here has are linked as a whole, and not fetched.
+        let records = of.parts.iter().map(|part| &part.record);
+        let new_records = records.filter(|record| bases.iter().all(|base| base.parts.find_same(record).is_none()));
+        let bytes = new_records.map(|record| record.bytes).sum();
+        let work = StageWork { parts: head.parts, bytes, ..StageWork::default() };
         let fetching = self.stages.start(Stage::Fetch, Some(work));
         let inside = self.stages.enter(Stage::Fetch);
         let fetcher = Fetcher {
@@ -482,7 +486,7 @@ impl PullRun<'_> {
     }
 
     /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.
-    fn settle(&mut self, manifest: &Manifest, incoming: &Incoming<'_>) {
+    fn record_commit(&mut self, manifest: &Manifest, incoming: &Incoming<'_>) {
         let (locked, repository) = (self.locked, self.locked.repository());
         let mut note = |what: &str, result: Result<(), OpError>| {
             if let Err(error) = result {

@@ -17,11 +17,11 @@ use crate::plan::SMALL_FILE_BYTES;
 use crate::remote::{RemoteError, RemoteName, RemoteRepository, Requests, Store};
 use crate::repo::{Index, Lease, RepoError, Repository, SnapshotState, Summary};
 
-use super::known::KnownObjects;
+use super::index::RemoteIndex;
 use super::pushed::PushOutcome;
 use super::secrets::{SecretScope, secrets_in};
 use super::sender::SendScope;
-use super::snapshot::{PushMeans, SnapshotPush};
+use super::snapshot::{PushContext, SnapshotPush};
 
 /// Objects that are on their way at once where nothing else is said.
 pub const PARALLEL: u16 = 8;
@@ -115,7 +115,7 @@ pub fn push(
     // A request that cannot be met creates no remote repository.
     let wanted = wanted(&index, &request.wanted, &mut report.warnings)?;
     let remote = &RemoteRepository::open_or_make(store, now())?;
-    let (standing, mut known, named) = stages.run(Stage::Discover, || -> Result<_, OpError> {
+    let (standing, mut index, named) = stages.run(Stage::Discover, || -> Result<_, OpError> {
         let standing = remote.names()?;
         let mut named = Vec::with_capacity(wanted.len());
         for summary in &wanted {
@@ -125,19 +125,19 @@ pub fn push(
         }
         let own: Vec<&str> = named.iter().map(|(name, _)| name.repository.as_str()).collect();
         let is_needed = named.iter().any(|(name, _)| !standing.contains(name));
-        let known = if is_needed {
-            KnownObjects::read(remote, &standing, &own, &mut report.warnings)?
+        let index = if is_needed {
+            RemoteIndex::read(remote, &standing, &own, &mut report.warnings)?
         } else {
-            KnownObjects::default()
+            RemoteIndex::default()
         };
-        Ok((standing, known, named))
+        Ok((standing, index, named))
     })?;
     if request.wanted == WantedSnapshots::New && request.secrets == SecretScope::LeaveOut {
         let present = named.iter().filter(|(name, _)| standing.contains(name));
         stages.run(Stage::Discover, || warn_of_secrets(repository, remote, present.rev(), &mut report.warnings))?;
     }
     let rate = request.rate.map(RateLimit::new);
-    let means = PushMeans {
+    let context = PushContext {
         remote,
         stages,
         small_bytes: request.small_bytes,
@@ -161,7 +161,7 @@ pub fn push(
         };
         let stored = if is_standing && !is_new {
             let lacks_secrets = lacks_secrets(&lease, request.secrets)?;
-            pool.install(|| stored(remote, &name, lacks_secrets, &mut known))?
+            pool.install(|| stored(remote, &name, lacks_secrets, &mut index))?
         } else {
             StoredContent::No
         };
@@ -169,8 +169,8 @@ pub fn push(
             report.warnings.push(secrets_present(&name));
         }
         let outcome = if stored == StoredContent::No {
-            let push = SnapshotPush { means: &means, lease: &lease, repository, id: summary.id };
-            pool.install(|| push.push(&mut known))?
+            let push = SnapshotPush { context: &context, lease: &lease, repository, id: summary.id };
+            pool.install(|| push.push(&mut index))?
         } else {
             PushOutcome::Present
         };
@@ -227,12 +227,12 @@ enum StoredContent {
     No,
 }
 
-/// Whether the store has a snapshot with everything that would be sent. If not, `known` has what it lacks.
+/// Whether the store has a snapshot with everything that would be sent. If not, `index` has what it lacks.
 fn stored(
     remote: &RemoteRepository,
     name: &RemoteName,
     lacks_secrets: bool,
-    known: &mut KnownObjects,
+    index: &mut RemoteIndex,
 ) -> Result<StoredContent, OpError> {
     let manifest = match remote.manifest(name) {
         Ok(Some(manifest)) => manifest,
@@ -240,9 +240,9 @@ fn stored(
         Err(RemoteError::Damaged { .. }) if !remote.store().is_atomic() => return Ok(StoredContent::No),
         Err(error) => return Err(error.into()),
     };
-    known.add(&manifest, true);
-    let lost = known.lost(remote, manifest.objects())?;
-    known.forget(&lost);
+    index.add(&manifest, true);
+    let lost = index.lost(remote, manifest.objects())?;
+    index.forget(&lost);
     Ok(match (lost.is_empty(), manifest.head.lacks_secrets()) {
         (false, _) => StoredContent::No,
         // A push with secrets adds them.

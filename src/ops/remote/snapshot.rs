@@ -21,7 +21,7 @@ use crate::remote::{
 };
 use crate::repo::{self, Lease, Manifest, ManifestDigest, PartRecord, SnapshotState, TableState, read_parts};
 
-use super::known::{KnownObjects, condemned};
+use super::index::{RemoteIndex, condemned};
 use super::pushed::{PushOutcome, Pushed};
 use super::random;
 use super::secrets::{SecretScope, SnapshotSecrets, secrets_in};
@@ -33,7 +33,7 @@ const SAFE_AFTER_CONDEMNATION: chrono::Duration = chrono::Duration::hours(12);
 const ROUNDS: usize = 4;
 
 /// State that one push needs for each of its snapshots.
-pub(super) struct PushMeans<'a> {
+pub(super) struct PushContext<'a> {
     pub(super) remote: &'a RemoteRepository,
     pub(super) stages: &'a Stages<'a>,
     pub(super) small_bytes: u64,
@@ -45,7 +45,7 @@ pub(super) struct PushMeans<'a> {
 
 /// A snapshot being sent, under a lease.
 pub(super) struct SnapshotPush<'a> {
-    pub(super) means: &'a PushMeans<'a>,
+    pub(super) context: &'a PushContext<'a>,
     pub(super) lease: &'a Lease,
     pub(super) repository: &'a repo::Repository,
     pub(super) id: SnapshotId,
@@ -87,16 +87,16 @@ impl StagedObjects {
 }
 
 impl SnapshotPush<'_> {
-    /// Sends the snapshot and commits it. `known` includes it from then on.
+    /// Sends the snapshot and commits it. `index` includes it from then on.
     ///
     /// # Errors
     /// If something cannot be read or sent: then nothing is committed.
-    pub(super) fn push(&self, known: &mut KnownObjects) -> Result<PushOutcome, OpError> {
+    pub(super) fn push(&self, index: &mut RemoteIndex) -> Result<PushOutcome, OpError> {
         let (manifest, records) = match self.read()? {
             Ok(read) => read,
             Err(problem) => return Ok(PushOutcome::Damaged(problem)),
         };
-        let secrets = match self.means.secrets {
+        let secrets = match self.context.secrets {
             SecretScope::Send => SnapshotSecrets::default(),
             SecretScope::LeaveOut => match secrets_in(self.lease.dir(), &manifest) {
                 Ok(secrets) => secrets,
@@ -104,20 +104,20 @@ impl SnapshotPush<'_> {
                 Err(error) => return Err(error),
             },
         };
-        let manifest = match self.means.secrets {
+        let manifest = match self.context.secrets {
             SecretScope::Send => manifest,
             SecretScope::LeaveOut => secrets.removed_from(&manifest),
         };
         let content = ContentToSend { manifest: &manifest, records: &records, hidden: &secrets.hidden };
         let mut staged = StagedObjects { files: None, parts: vec![None; records.len()] };
         let (mut counts, mut reused) = (ObjectCounts::default(), PartTally::default());
-        if self.means.scope == SendScope::Missing {
+        if self.context.scope == SendScope::Missing {
             for (place, record) in staged.parts.iter_mut().zip(&records) {
-                let held = known.same_part(record);
+                let held = index.same_part(record);
                 *place = held.map(|held| RemotePart { record: record.clone(), files: held.files.clone() });
             }
-            let lost = known.lost(self.means.remote, staged.objects())?;
-            known.forget(&lost);
+            let lost = index.lost(self.context.remote, staged.objects())?;
+            index.forget(&lost);
             staged.forget(&lost);
         }
         for part in staged.parts.iter().flatten() {
@@ -125,41 +125,41 @@ impl SnapshotPush<'_> {
         }
         let left = records.iter().zip(&staged.parts).filter(|(_, part)| part.is_none());
         let (parts, bytes) = left.fold((0, 0), |(parts, bytes), (record, _)| (parts + 1, bytes + record.bytes));
-        let _sending = self.means.stages.start(Stage::Send, Some(StageWork { parts, bytes, ..StageWork::default() }));
-        let _inside = self.means.stages.enter(Stage::Send);
+        let _sending = self.context.stages.start(Stage::Send, Some(StageWork { parts, bytes, ..StageWork::default() }));
+        let _inside = self.context.stages.enter(Stage::Send);
         let mut round = 0;
         let committed = loop {
-            if let Some(problem) = self.send_missing(known, &mut staged, &content, &mut counts)? {
+            if let Some(problem) = self.send_missing(index, &mut staged, &content, &mut counts)? {
                 return Ok(PushOutcome::Damaged(problem));
             }
             round += 1;
             let condemned = self.condemned(&staged)?;
-            let mut lost = self.lost(&condemned, &known.resent)?;
+            let mut lost = self.lost(&condemned, &index.resent)?;
             // Nothing is committed that this run has neither sent nor found in the store.
-            lost.extend(known.lost(self.means.remote, staged.objects())?);
+            lost.extend(index.lost(self.context.remote, staged.objects())?);
             if lost.is_empty() {
                 let manifest = self.described(content.manifest, &staged)?;
-                let sent_as = match self.means.scope {
-                    SendScope::Missing => self.means.remote.commit(&manifest)?,
-                    SendScope::All => self.means.remote.commit_again(&manifest)?,
+                let sent_as = match self.context.scope {
+                    SendScope::Missing => self.context.remote.commit(&manifest)?,
+                    SendScope::All => self.context.remote.commit_again(&manifest)?,
                 };
                 // A gc that had read the manifests before this one was written may have deleted condemned objects.
                 let gone = self.gone(condemned.keys())?;
                 if gone.is_empty() {
                     break (sent_as, manifest);
                 }
-                known.forget(&gone);
+                index.forget(&gone);
                 staged.forget(&gone);
             } else {
-                known.forget(&lost);
+                index.forget(&lost);
                 staged.forget(&lost);
             }
             if round >= ROUNDS {
-                return Err(RemoteError::Condemned { address: self.means.remote.address().to_owned() }.into());
+                return Err(RemoteError::Condemned { address: self.context.remote.address().to_owned() }.into());
             }
         };
         let (sent_as, manifest) = committed;
-        known.add(&manifest, true);
+        index.add(&manifest, true);
         if sent_as == SentAs::Present && counts.sent.files == 0 {
             return Ok(PushOutcome::Present);
         }
@@ -176,7 +176,7 @@ impl SnapshotPush<'_> {
     /// The staged keys that are condemned now.
     fn condemned(&self, staged: &StagedObjects) -> Result<BTreeMap<ContentHash, DateTime<Utc>>, OpError> {
         let used = staged.keys();
-        let mut condemned = condemned(self.means.remote)?;
+        let mut condemned = condemned(self.context.remote)?;
         condemned.retain(|key, _| used.contains(key));
         Ok(condemned)
     }
@@ -192,7 +192,7 @@ impl SnapshotPush<'_> {
         if condemned.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let clock = self.means.remote.clock(random()?)?;
+        let clock = self.context.remote.clock(random()?)?;
         let is_old = |since: &DateTime<Utc>| clock.signed_duration_since(*since) >= SAFE_AFTER_CONDEMNATION;
         let old = condemned.iter().filter(|(key, since)| is_old(since) && !resent.contains(*key));
         let mut lost: BTreeSet<ContentHash> = old.map(|(key, _)| *key).collect();
@@ -204,7 +204,7 @@ impl SnapshotPush<'_> {
     fn gone<'k>(&self, keys: impl Iterator<Item = &'k ContentHash>) -> Result<BTreeSet<ContentHash>, OpError> {
         let mut gone = BTreeSet::new();
         for key in keys {
-            if self.means.remote.written(key)?.is_none() {
+            if self.context.remote.written(key)?.is_none() {
                 gone.insert(*key);
             }
         }
@@ -235,31 +235,31 @@ impl SnapshotPush<'_> {
     /// Sends everything not staged yet. Returns the local damage, if there is any.
     fn send_missing(
         &self,
-        known: &mut KnownObjects,
+        index: &mut RemoteIndex,
         staged: &mut StagedObjects,
         content: &ContentToSend<'_>,
         counts: &mut ObjectCounts,
     ) -> Result<Option<String>, OpError> {
-        let confirmed = Mutex::new(std::mem::take(&mut known.confirmed));
+        let confirmed = Mutex::new(std::mem::take(&mut index.confirmed));
         let sender = ObjectSender {
-            scope: self.means.scope,
-            claimed: &known.claimed,
+            scope: self.context.scope,
+            claimed: &index.claimed,
             confirmed,
             wrong: Mutex::default(),
-            remote: self.means.remote,
-            small_bytes: self.means.small_bytes,
-            rate: self.means.rate,
-            monitor: self.means.stages.monitor(),
-            condemned: known.absent(),
+            remote: self.context.remote,
+            small_bytes: self.context.small_bytes,
+            rate: self.context.rate,
+            monitor: self.context.stages.monitor(),
+            condemned: index.absent(),
             resent: Mutex::default(),
             counts: Mutex::new(*counts),
         };
         let sent = self.send_with(&sender, staged, content);
         let ObjectSender { confirmed, wrong, resent, counts: counted, .. } = sender;
-        known.confirmed = confirmed.into_inner().unwrap_or_default();
-        known.forget(&wrong.into_inner().unwrap_or_default());
+        index.confirmed = confirmed.into_inner().unwrap_or_default();
+        index.forget(&wrong.into_inner().unwrap_or_default());
         *counts = counted.into_inner().unwrap_or_default();
-        known.resent.extend(resent.into_inner().unwrap_or_default().into_iter().map(|object| object.key));
+        index.resent.extend(resent.into_inner().unwrap_or_default().into_iter().map(|object| object.key));
         sent
     }
 
@@ -275,7 +275,7 @@ impl SnapshotPush<'_> {
             match self.send_part(sender, record)? {
                 SentFiles::Bundle(files) => {
                     *place = Some(RemotePart { record: record.clone(), files });
-                    self.means.stages.monitor().advanced(Stage::Send, StageWork { parts: 1, ..StageWork::default() });
+                    self.context.stages.monitor().advanced(Stage::Send, StageWork { parts: 1, ..StageWork::default() });
                     Ok(None)
                 }
                 SentFiles::Damaged(problem) => {
@@ -361,7 +361,7 @@ impl SnapshotPush<'_> {
             id: self.id,
             repository: origin.repository,
             origin_blake3: origin.parts_blake3,
-            pushed: self.means.now,
+            pushed: self.context.now,
             host: fs::host_name(),
             bytes: 0,
             objects: 0,

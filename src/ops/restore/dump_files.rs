@@ -40,8 +40,8 @@ pub(super) fn place_of(snapshot: &Dir, table: &TableName, path: &str) -> Result<
 }
 
 fn hash(dir: &Dir, name: &str) -> Result<(u64, String), FsError> {
-    let means = ReadOptions { rate: None, advanced: &|_| () };
-    let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, means)?;
+    let options = ReadOptions { rate: None, advanced: &|_| () };
+    let (stat, digest, _) = dir.hash_whole(name, Hashing::Blake3, options)?;
     let hash = match digest {
         Some(ContentDigest::Blake3(hash)) => hash.to_hex().to_string(),
         _ => String::new(),

@@ -308,7 +308,7 @@ impl PreparedDirectory<'_> {
             Some(native) => native.write(&tree)?,
             None => write_definitions(source, plan, &tree)?,
         }
-        write_dumps(source, plan, &tree, &restorer.means)?;
+        write_dumps(source, plan, &tree, &restorer.options)?;
         write_script(&plan.script, &tree)?;
         let mut warnings = source.warnings.clone();
         if let Some(native) = &self.native {
@@ -419,7 +419,7 @@ fn write_dumps(
     source: &SnapshotSource,
     plan: &DirectoryPlan,
     tree: &Dir,
-    means: &CopyOptions<'_>,
+    options: &CopyOptions<'_>,
 ) -> Result<(), OpError> {
     let is_refused = |name: &TableName| {
         plan.tables.iter().any(|table| table.name == *name && matches!(table.action, DirectoryAction::Refuse(_)))
@@ -431,7 +431,7 @@ fn write_dumps(
             for component in Path::new(path).parent().unwrap_or(Path::new("")).components() {
                 dir = dir.ensure_dir(component.as_os_str(), 0o750)?;
             }
-            dir.copy_from(means, &from, &name, &name, Hashing::None).map_err(not_copied)?;
+            dir.copy_from(options, &from, &name, &name, Hashing::None).map_err(not_copied)?;
         }
     }
     Ok(())

@@ -88,8 +88,8 @@ pub(super) fn prepare(
         let key = (table.name(), part.part.clone());
         let is_noted = source.damaged.contains(&key) && !source.intact.contains_key(&key);
         let is_trusted = !is_noted && part.damage.is_empty() && part.unverifiable.is_none();
-        let means = ReadOptions { rate: None, advanced: &advanced };
-        let hashed = exec::hash_part(&dir, is_trusted, means)?;
+        let options = ReadOptions { rate: None, advanced: &advanced };
+        let hashed = exec::hash_part(&dir, is_trusted, options)?;
         Ok((dir, hashed))
     };
     let hashed: Vec<(Dir, HashedPart)> = parts.par_iter().map(hash).collect::<Result<_, _>>()?;

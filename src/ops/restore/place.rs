@@ -44,8 +44,8 @@ pub(super) fn place_all(
     let interrupted = &context.request.interrupted;
     let stop = |_| if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let rate = context.request.copy_rate.map(RateLimit::new);
-    let means = CopyOptions::new(true, rate.as_ref(), &stop);
-    let restorer = PartRestorer::new(context.request.mode, Some(context.survey.owner), means);
+    let options = CopyOptions::new(true, rate.as_ref(), &stop);
+    let restorer = PartRestorer::new(context.request.mode, Some(context.survey.owner), options);
     let mut placed = BTreeMap::new();
     for (name, job) in jobs {
         context.check_interrupted()?;
@@ -100,7 +100,7 @@ fn place_table(
     let is_dumped = job.source.entry.dump.is_some();
     if let Some(dir) = job.entry.places.first().and_then(|(disk, _)| dirs.get(disk)).filter(|_| is_dumped) {
         let with_rows = context.request.options.what != RestoreContent::Schema;
-        (table.files, table.bytes) = place_files(context, job.source, dir, &restorer.means, with_rows)?;
+        (table.files, table.bytes) = place_files(context, job.source, dir, &restorer.options, with_rows)?;
     }
     let (uid, gid) = context.survey.owner;
     for dir in dirs.values() {

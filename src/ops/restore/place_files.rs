@@ -19,7 +19,7 @@ pub(super) fn place_files(
     context: &RestoreContext<'_>,
     table: &SourceTable,
     dir: &Dir,
-    means: &CopyOptions<'_>,
+    options: &CopyOptions<'_>,
     with_rows: bool,
 ) -> Result<(u64, u64), OpError> {
     let (uid, gid) = context.survey.owner;
@@ -47,7 +47,7 @@ pub(super) fn place_files(
                 result => result.map(|()| true)?,
             };
         if !is_linked {
-            dir.copy_from(means, &from, &name, &name, Hashing::None).map_err(not_copied)?;
+            dir.copy_from(options, &from, &name, &name, Hashing::None).map_err(not_copied)?;
             dir.give_file(&name, (uid, gid))?;
         }
         (files, bytes) = (files + 1, bytes + stat.size_bytes);

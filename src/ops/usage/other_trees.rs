@@ -30,15 +30,15 @@ pub(super) struct OtherTreeContents {
 
 impl OtherTreeContents {
     pub(super) fn look(repository: &Repository, paths: &PathMap) -> Result<Self, OpError> {
-        let mut beside = Self::default();
+        let mut contents = Self::default();
         let trees = repository.other_trees()?;
-        beside.trash = together(trees.trash.iter().map(|(_, dir)| dir));
-        beside.incoming = together(trees.incoming.iter().map(|(_, dir)| dir));
+        contents.trash = together(trees.trash.iter().map(|(_, dir)| dir));
+        contents.incoming = together(trees.incoming.iter().map(|(_, dir)| dir));
         let data_path = repository.server().map(|server| paths.local(server.data_path.as_ref()));
         for shadow in repository.shadows(data_path) {
-            beside.look_at_shadow(repository, &shadow);
+            contents.look_at_shadow(repository, &shadow);
         }
-        Ok(beside)
+        Ok(contents)
     }
 
     fn look_at_shadow(&mut self, repository: &Repository, shadow: &Dir) {
@@ -61,8 +61,8 @@ impl OtherTreeContents {
 
     /// Whether both contain the same files.
     pub(super) fn is_as(&self, other: &Self) -> bool {
-        let links = |beside: &Self| {
-            [&beside.trash, &beside.incoming, &beside.own_shadows].map(|found| Links::new(found.links.clone()))
+        let links = |contents: &Self| {
+            [&contents.trash, &contents.incoming, &contents.own_shadows].map(|found| Links::new(found.links.clone()))
         };
         links(self) == links(other)
     }

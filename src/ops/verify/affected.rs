@@ -96,7 +96,7 @@ impl VerifyRun<'_> {
                 let is_new = !was_asked || !table.as_ref().is_some_and(|table| self.scope.has_table(table));
                 if is_new && paths.contains(Path::new(&file.path)) {
                     let level = self.request.level;
-                    let found = check_metadata(&subject.dir, position, file, level, self.means, self.unread);
+                    let found = check_metadata(&subject.dir, position, file, level, self.options, self.unread);
                     findings.extend(found.into_iter().map(|finding| PartFinding { table: table.clone(), ..finding }));
                 }
             }
@@ -111,7 +111,7 @@ impl VerifyRun<'_> {
             }
         }
         let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
-        let verifier = Verifier::new(&dirs, self.request.level, self.means, self.unread);
+        let verifier = Verifier::new(&dirs, self.request.level, self.options, self.unread);
         for ((table, part), instances) in groups.parts {
             findings.extend(verifier.check(&PartGroup { table, part, instances }).findings);
         }
@@ -166,7 +166,7 @@ impl VerifyRun<'_> {
         if asked.is_empty() {
             return vec![None; wanted.len()];
         }
-        let mut search = IntactSearch::new(asked, damaged, self.means);
+        let mut search = IntactSearch::new(asked, damaged, self.options);
         // The newest is the most likely to be kept.
         for (position, subject) in subjects.iter().enumerate().rev() {
             if search.is_done() {

@@ -51,7 +51,7 @@ pub fn verify(
     let started = now();
     let rate = request.bytes_per_second.map(RateLimit::new);
     let advanced = |bytes| monitor.advanced(Stage::Verify, StageWork { bytes, ..StageWork::default() });
-    let means = ReadOptions { rate: rate.as_ref(), advanced: &advanced };
+    let options = ReadOptions { rate: rate.as_ref(), advanced: &advanced };
     let mut report = Report { begun: Some(started), ..Report::default() };
     let (mut subjects, mut findings) = open_all(repository, request, &mut report)?;
     report.slice = slice(repository, request, &subjects);
@@ -61,7 +61,7 @@ pub fn verify(
     report.tables = patterns.iter().flat_map(TablePattern::to_record).collect();
     let scope = VerifyScope { tables: &patterns, slice: report.slice };
     let unread = UnreadPaths::default();
-    let run = VerifyRun { repository, request, scope, means, unread: &unread };
+    let run = VerifyRun { repository, request, scope, options, unread: &unread };
 
     let discovering = StageAtWork::start(monitor, Stage::Discover, None);
     let mut groups = pool.install(|| run.frames(&mut subjects, &mut findings, &mut report));
@@ -71,14 +71,18 @@ pub fn verify(
     let groups = largest_first(groups);
     drop(discovering);
     let parts = groups.iter().map(|group| group.instances.len() as u64).sum();
-    let verifying = StageAtWork::start(monitor, Stage::Verify, Some(StageWork { parts, ..StageWork::default() }));
+    let bytes = groups.iter().map(|group| bytes_to_read(group, request.level)).sum();
+    let verifying =
+        StageAtWork::start(monitor, Stage::Verify, Some(StageWork { parts, bytes, ..StageWork::default() }));
     let reading = Instant::now();
     let dirs: Vec<Dir> = subjects.iter().map(|subject| subject.dir.clone()).collect();
-    let verifier = Verifier::new(&dirs, request.level, means, &unread);
+    let verifier = Verifier::new(&dirs, request.level, options, &unread);
     let check = |group: &PartGroup| {
         let outcome = verifier.check(group);
-        let done = StageWork { parts: outcome.tally.parts, files: outcome.tally.files, ..StageWork::default() };
-        monitor.advanced(Stage::Verify, done);
+        // Files that the group shares with another one, or that have no checksum, were not read.
+        let unread_bytes = bytes_to_read(group, request.level).saturating_sub(outcome.tally.read_bytes);
+        let (parts, files) = (outcome.tally.parts, outcome.tally.files);
+        monitor.advanced(Stage::Verify, StageWork { parts, files, bytes: unread_bytes, ..StageWork::default() });
         outcome
     };
     let outcomes: Vec<PartVerification> = pool.install(|| groups.par_iter().with_max_len(1).map(check).collect());
@@ -120,7 +124,7 @@ struct VerifyRun<'a> {
     repository: &'a Repository,
     request: &'a Request,
     scope: VerifyScope<'a>,
-    means: ReadOptions<'a>,
+    options: ReadOptions<'a>,
     unread: &'a UnreadPaths,
 }
 
@@ -241,7 +245,7 @@ impl VerifyRun<'_> {
         let tables = subject.tables();
         for (file, table) in subject.metadata(self.scope) {
             metadata_files += 1;
-            let checked = check_metadata(&subject.dir, position, file, self.request.level, self.means, self.unread);
+            let checked = check_metadata(&subject.dir, position, file, self.request.level, self.options, self.unread);
             found.extend(checked.into_iter().map(|finding| PartFinding { table: table.clone(), ..finding }));
         }
         for finding in &mut found {
@@ -308,6 +312,14 @@ fn largest_first(groups: Groups) -> Vec<PartGroup> {
     let bytes = |group: &PartGroup| group.instances.first().map_or(0, |instance| instance.record.bytes);
     parts.sort_by_key(|group| std::cmp::Reverse(bytes(group)));
     parts
+}
+
+/// The bytes of a group that a check of this level reads: each inode once, and none that an earlier check has read.
+fn bytes_to_read(group: &PartGroup, level: Level) -> u64 {
+    if level != Level::Data || group.instances.iter().all(|instance| instance.covered) {
+        return 0;
+    }
+    group.instances.first().map_or(0, |instance| instance.record.bytes)
 }
 
 /// Why parts have no usable checksums, with their number.

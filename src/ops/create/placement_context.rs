@@ -10,7 +10,7 @@ use super::background_sync::BackgroundSync;
 
 /// What the code that puts parts into a snapshot shares.
 #[derive(Clone, Copy)]
-pub(super) struct PartMeans<'a> {
+pub(super) struct PlacementContext<'a> {
     pub(super) stages: &'a Stages<'a>,
     pub(super) pool: &'a ThreadPool,
     pub(super) local: &'a LocalDisks,

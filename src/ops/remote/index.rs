@@ -1,4 +1,4 @@
-//! What a push knows of the store: the objects in manifests, and the condemned ones.
+//! The content of a store as a push uses it: the objects in manifests, and the condemned ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ const OWN_MANIFESTS: usize = 2;
 
 /// The parts and objects in the store, according to its manifests.
 #[derive(Debug, Default)]
-pub(super) struct KnownObjects {
+pub(super) struct RemoteIndex {
     parts: HashMap<(TableName, PartName), RemotePart>,
     /// Objects in manifests. The store may have lost them since.
     pub(super) claimed: HashSet<ContentHash>,
@@ -30,7 +30,7 @@ pub(super) struct KnownObjects {
     pub(super) resent: BTreeSet<ContentHash>,
 }
 
-impl KnownObjects {
+impl RemoteIndex {
     /// Reads the newest manifests: some of our own repository, one of each other. One that cannot be read is a warning,
     /// and objects that only it lists are sent again.
     pub(super) fn read(
@@ -39,7 +39,7 @@ impl KnownObjects {
         own: &[&str],
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, OpError> {
-        let mut known = Self { condemned: condemned(remote)?.into_keys().collect(), ..Self::default() };
+        let mut index = Self { condemned: condemned(remote)?.into_keys().collect(), ..Self::default() };
         // The names of a repository are adjacent, in the order of their ids.
         for group in names.chunk_by(|one, other| one.repository == other.repository) {
             let is_own = group.first().is_some_and(|name| own.contains(&name.repository.as_str()));
@@ -47,7 +47,7 @@ impl KnownObjects {
             let newest = group.get(group.len().saturating_sub(wanted)..).unwrap_or_default();
             for name in newest {
                 match remote.manifest(name) {
-                    Ok(Some(manifest)) => known.add(&manifest, is_own),
+                    Ok(Some(manifest)) => index.add(&manifest, is_own),
                     Ok(None) => {}
                     Err(error @ RemoteError::Store(_)) => return Err(error.into()),
                     Err(error) => {
@@ -57,7 +57,7 @@ impl KnownObjects {
                 }
             }
         }
-        Ok(known)
+        Ok(index)
     }
 
     /// Treats these as absent and not sent again.
