@@ -7,7 +7,11 @@ use anstyle::{AnsiColor, Style};
 use chrono::{Datelike as _, NaiveDate};
 use chsnap::plan::retention::{Reason, Rule};
 
+use super::layout::{self, Width};
 use super::render;
+
+/// Columns of a month and the blanks behind it.
+const MONTH: usize = 9;
 
 /// The mark of a day, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,18 +106,19 @@ impl Calendar {
 
     /// One line per month, the oldest first, with the meaning of the letters. Months without a remaining snapshot share
     /// one line.
-    pub(super) fn picture(&self) -> String {
+    pub(super) fn picture(&self, width: Width) -> String {
         let mut months: BTreeMap<(i32, u32), BTreeMap<u32, DayMark>> = BTreeMap::new();
         for (day, mark) in &self.0 {
             months.entry((day.year(), day.month())).or_default().insert(day.day(), *mark);
         }
-        let mut text = format!("{:9}", "");
-        for day in 1..=31 {
-            let label = if day == 1 || day % 5 == 0 { day.to_string() } else { String::new() };
-            // Two letters per day.
-            let _ = write!(text, "{label:2}");
+        // Days are two columns apart, or adjacent on a terminal that is too narrow for that.
+        let gap = if width.has_room_for(MONTH + 2 * 31 - 1) { " " } else { "" };
+        let mut text = format!("{:MONTH$}", "");
+        for day in std::iter::once(1).chain((5..=30).step_by(5)) {
+            let at = MONTH + (day - 1) * (1 + gap.len());
+            text = format!("{text:at$}{day}");
         }
-        text = text.trim_end().to_owned() + "\n";
+        text += "\n";
         let mut passed_over = 0;
         let mut months = months.into_iter().peekable();
         while let Some(((year, month), days)) = months.next() {
@@ -131,12 +136,12 @@ impl Calendar {
             if !is_empty {
                 let last = days.keys().next_back().copied().unwrap_or(1);
                 let cells = (1..=last).map(|day| days.get(&day).map_or(" ".to_owned(), |mark| mark.styled()));
-                let _ = writeln!(text, "{year:04}-{month:02}  {}", cells.collect::<Vec<_>>().join(" "));
+                let _ = writeln!(text, "{year:04}-{month:02}  {}", cells.collect::<Vec<_>>().join(gap));
             }
         }
         let used = DayMark::ALL.into_iter().filter(|mark| self.0.values().any(|other| other == mark));
-        let legend: Vec<String> = used.map(|mark| format!("{} {}", mark.styled(), mark.letter().1)).collect();
-        let _ = writeln!(text, "\n{:9}{}", "", legend.join("   "));
-        text
+        let legend: Vec<String> = used.map(|mark| format!("{}\u{a0}{}", mark.styled(), mark.letter().1)).collect();
+        let legend = layout::paragraph(&legend.join("   "), width, MONTH, MONTH).replace('\u{a0}', " ");
+        text + "\n" + &legend
     }
 }

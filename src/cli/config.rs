@@ -109,16 +109,16 @@ fn check(invocation: &Invocation, output: &Output) -> CommandResult {
         return Ok(DONE);
     }
     if settings.files.is_empty() {
-        output.text("there is no configuration file, and none is needed; chsnap config init writes one\n");
+        output.prose("there is no configuration file, and none is needed; chsnap config init writes one\n");
     }
     for file in &settings.files {
-        output.text(&format!("{} can be used\n", file.display()));
+        output.prose(&format!("{} can be used\n", file.display()));
     }
     if !settings.profiles().is_empty() {
-        output.text(&format!("profiles: {}\n", settings.profiles().into_iter().collect::<Vec<_>>().join(", ")));
+        output.prose(&format!("profiles: {}\n", settings.profiles().into_iter().collect::<Vec<_>>().join(", ")));
     }
     for note in &notes {
-        output.text(&format!("note: {}\n", render::safe(note, 300)));
+        output.prose(&format!("note: {}\n", render::safe(note, 300)));
     }
     Ok(DONE)
 }
@@ -191,7 +191,11 @@ fn show(invocation: &Invocation, found: &ArgMatches, output: &Output) -> Command
     let mut rows: Vec<Vec<String>> = Vec::new();
     let flush = |rows: &mut Vec<Vec<String>>, text: &mut String| {
         if !rows.is_empty() {
-            text.push_str(&render::table(&[("KEY", Left), ("VALUE", Left), ("ORIGIN", Left)], std::mem::take(rows)));
+            text.push_str(&render::table(
+                &[("KEY", Left), ("VALUE", Left), ("ORIGIN", Left)],
+                std::mem::take(rows),
+                output.width(),
+            ));
         }
     };
     for setting in &settings {

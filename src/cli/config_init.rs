@@ -45,14 +45,14 @@ pub(super) fn run(
         output.document(&ConfigInitDocument { written_to, settings: given.into_keys().collect() }, &[]);
         return Ok(DONE);
     }
-    output.text(&format!("wrote {}\n", path.display()));
+    output.prose(&format!("wrote {}\n", path.display()));
     for (key, values) in &given {
         output.text(&format!("  {key} = {}\n", value(key, values)));
     }
     if is_incomplete {
-        output.text("the password of CHSNAP_PASSWORD is not in it: put it into a file that only root may read, and name that as password_file\n");
+        output.prose("the password of CHSNAP_PASSWORD is not in it: put it into a file that only root may read, and name that as password_file\n");
     }
-    output.text("next: chsnap config check, chsnap init, chsnap doctor, chsnap systemd\n");
+    output.prose("next: chsnap config check, chsnap init, chsnap doctor, chsnap systemd\n");
     Ok(DONE)
 }
 

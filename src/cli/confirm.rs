@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::output::Output;
 use super::streams::write_stderr;
 
-/// How often a wait for an answer checks for a signal.
+/// The interval at which a wait for an answer checks for a signal.
 const POLL: Duration = Duration::from_millis(50);
 
 /// The answer to a question.

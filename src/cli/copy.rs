@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         })
         .with_trusts_hash(args.trust_hash)
         .with_copy_rate(args.bwlimit.filter(|rate| *rate > 0))
-        .with_jobs(globals.jobs_for(target.standing().unwrap_or(&source)))
+        .with_jobs(globals.jobs_for(target.existing().unwrap_or(&source)))
         .with_min_free_bytes(args.min_free)
         .with_allow_other_server(args.allow_other_server)
         .with_lock_wait(globals.lock_wait);
@@ -135,7 +135,7 @@ fn failed(StoppedCopy { error, report, .. }: StoppedCopy, args: &Args, output: &
         let snapshots: Vec<CopiedRow> = report.snapshots.iter().map(CopiedRow::of_copy).collect();
         return failure.with_document("snapshots", serde_json::json!(snapshots));
     }
-    output.text(&rows(&report));
+    output.prose(&rows(&report));
     failure
 }
 
@@ -203,7 +203,7 @@ impl CopiedRow {
             CopyOutcome::Present(Some(pin)) => Self { pinned: Some(true), pin: Some(pin.into()), ..new("present") },
             CopyOutcome::Refused(refusal) => new("").refused(refusal),
             CopyOutcome::Copied(copied) => {
-                let CopiedTotals { totals, placed, resumed, afresh_files, metadata_files, pin, intact, .. } =
+                let CopiedTotals { totals, placed, resumed, recopied_files, metadata_files, pin, intact, .. } =
                     copied.as_ref();
                 Self {
                     intact: intact.iter().map(CopyIntact::from).collect(),
@@ -215,7 +215,7 @@ impl CopiedRow {
                     written_bytes: Some(totals.written_bytes),
                     placed: Some(*placed),
                     resumed: Some(*resumed),
-                    link_limit_files: Some(*afresh_files),
+                    link_limit_files: Some(*recopied_files),
                     metadata_files: Some(*metadata_files),
                     pinned: Some(pin.is_some()),
                     pin: pin.as_ref().map(PinRow::from),
@@ -396,7 +396,7 @@ fn show_plan(plan: &CopyDryRun, source: &Repository, args: &Args, output: &Outpu
     let count = render::count(copies, "snapshot");
     writeln!(text, "would copy {count} to {to}; nothing was changed").expect(WRITABLE);
     text.push_str(&left_out(&plan.removed_there));
-    output.text(&text);
+    output.prose(&text);
     for snapshot in &snapshots {
         snapshot.report_refusal(output);
     }

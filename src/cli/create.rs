@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// Partitions to take, by partition_id as in system.parts
     #[arg(long, value_name = "ID")]
     partition: Vec<String>,
-    /// Tables whose data cannot be taken (KeeperMap, Buffer …) and may stay behind without a warning
+    /// Tables whose data cannot be taken (KeeperMap, Buffer …) and that need no warning
     #[arg(long, value_name = "DB.GLOB")]
     accept: Vec<TablePattern>,
     /// Folders of server configuration to keep, secrets and all, for 'restore --to' [default: none]
@@ -285,7 +285,7 @@ fn document(report: &Report, series: &SeriesKey) -> CreateDocument {
         placed: Some(report.placed),
         dumped: Some(report.dumped),
         resumed: Some(report.resumed),
-        link_limit_files: Some(report.afresh_files),
+        link_limit_files: Some(report.recopied_files),
         seconds: Some(report.seconds.clone()),
         plan: None,
         dumps: None,

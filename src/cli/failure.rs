@@ -15,7 +15,8 @@ use serde_json::Value;
 use super::DAMAGED;
 use super::documents::{self, DamagedPartRow, ErrorDocument};
 use super::help;
-use super::output::Output;
+use super::layout;
+use super::output::{Output, message_width};
 use super::render;
 use super::signals;
 use super::streams::write_stderr;
@@ -182,7 +183,7 @@ pub(super) fn usage(error: &clap::Error, as_json: bool) -> u8 {
         };
         write_stderr(&format!("{}\n", documents::value(&error, &[])));
     } else if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        write_stderr(&error.render().ansi().to_string());
+        write_stderr(&layout::prose(&error.render().ansi().to_string(), message_width()));
     } else {
         write_stderr(&error.render().to_string());
     }
@@ -296,7 +297,7 @@ fn hint(error: &OpError) -> Option<String> {
             "each server has a repository of its own; if this one has only moved, --allow-other-server takes it"
         }
         OpError::CopyOfOtherServer { .. } => {
-            "each server has a repository of its own; if this one has only moved, --allow-other-server copies all the same"
+            "each server has a repository of its own; if this one has only moved, --allow-other-server copies nevertheless"
         }
         OpError::CopyIntoItself { .. } => "name a directory outside of the repository, best on another disk",
         OpError::RepositoryInside { .. } => {
@@ -346,7 +347,7 @@ fn hint(error: &OpError) -> Option<String> {
             "GRANT ALTER FREEZE PARTITION ON *.* TO this user, or name another one with --user"
         }
         OpError::PlanIsOld => "run it again: it shows what it would do now",
-        OpError::Guarded { .. } => "--force removes it all the same",
+        OpError::Guarded { .. } => "--force removes it nevertheless",
         _ => return None,
     };
     Some(text.to_owned())
@@ -361,6 +362,7 @@ fn import_hint(error: &ImportError) -> Option<&'static str> {
             "name the directory with .backup (BACKUP … TO File or Disk) or with metadata.json (clickhouse-backup); for a copy of \
              shadow/ give --metadata with the server's metadata/"
         }
+        ImportError::NoDirectory { .. } => "unpack an archive first, and name the directory",
         ImportError::InRepository { .. } => "chsnap restore reads snapshots; import reads what others made",
         ImportError::Based { .. } => "BACKUP without base_backup makes a whole one",
         ImportError::Twice { .. } => "name the directory of one freeze, and of one disk",

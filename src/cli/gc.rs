@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         };
         output.document(&document, &emptied.warnings);
     } else if emptied.removed.files + emptied.removed.directories == 0 {
-        output.text("nothing to remove\n");
+        output.prose("nothing to remove\n");
     } else {
         output.prose(&text(&emptied, freed_bytes));
     }
@@ -115,10 +115,10 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
         output.document(&document, &trash.warnings);
     } else {
         for snapshot in &removed {
-            output.text(&format!("would unlink {}\n", snapshot.id));
+            output.prose(&format!("would unlink {}\n", snapshot.id));
         }
         if interrupted_bytes > 0 {
-            output.text(&format!("would unlink what interrupted runs left: {}\n", render::bytes(interrupted_bytes)));
+            output.prose(&format!("would unlink what interrupted runs left: {}\n", render::bytes(interrupted_bytes)));
         }
         let frees = freed_bytes.map(|bytes| format!("frees {}; ", render::bytes(bytes))).unwrap_or_default();
         let left = if spared.is_empty() {
@@ -127,7 +127,7 @@ fn would_empty(repository: &Repository, older_than: TimeDelta, globals: &Globals
             let stay = if spared.len() == 1 { "stays" } else { "stay" };
             format!("{} {stay}; ", render::count(spared.len() as u64, "snapshot"))
         };
-        output.text(&format!("{frees}{left}nothing was touched\n"));
+        output.prose(&format!("{frees}{left}nothing was touched\n"));
     }
     output.warnings(&trash.warnings);
     Ok(if trash.warnings.is_empty() { DONE } else { WARNED })

@@ -118,8 +118,8 @@ fn show_plan(prepared: &PreparedImport<'_>, source: ImportSourceRow, output: &Ou
             render::safe(reason, 500),
         ]
     });
-    output.text(&render::table(&columns, rows));
-    output.text(&format!(
+    output.text(&render::table(&columns, rows, output.width()));
+    output.prose(&format!(
         "{}, made {}: nothing was imported\n",
         source.kind.text(),
         prepared.time().format("%Y-%m-%d %H:%M:%S UTC")
@@ -168,7 +168,7 @@ fn show_report(
     let ways: Vec<String> = (ways.iter().filter(|(tally, _)| tally.parts > 0))
         .map(|(tally, how)| format!("{} {how}", render::count(tally.parts, "part")))
         .collect();
-    output.text(&format!(
+    output.prose(&format!(
         "snapshot {id} from {}\n  {}, {}, {}, {}\n  {} to restore, {} on disk\n  {}\n",
         source.kind.text(),
         render::count(totals.tables, "table"),

@@ -22,7 +22,7 @@ pub(super) fn run(_: &Args, globals: &Globals, output: &Output) -> CommandResult
         };
         output.document(&document, &[]);
     } else {
-        output.text(&format!("made the repository {} ({})\n", repository.path().display(), repository.id()));
+        output.prose(&format!("made the repository {} ({})\n", repository.path().display(), repository.id()));
     }
     Ok(DONE)
 }

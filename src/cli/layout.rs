@@ -17,7 +17,7 @@ pub(super) enum Width {
 }
 
 impl Width {
-    fn has_room_for(self, columns: usize) -> bool {
+    pub(super) fn has_room_for(self, columns: usize) -> bool {
         match self {
             Self::Unlimited => true,
             Self::Columns(most) => columns <= most,
@@ -284,12 +284,12 @@ pub(super) fn paragraph(text: &str, width: Width, first: usize, next: usize) -> 
         let mut rest = word;
         loop {
             let gap = usize::from(!is_empty);
-            if used + gap + rest.width() <= room(indent) {
+            if used + gap + visible_width(rest) <= room(indent) {
                 if !is_empty {
                     line.push(' ');
                 }
                 line.push_str(rest);
-                used += gap + rest.width();
+                used += gap + visible_width(rest);
                 is_empty = false;
                 break;
             }
@@ -319,9 +319,18 @@ pub(super) fn prose(text: &str, width: Width) -> String {
     let wrapped = |line: &str| {
         let words = line.trim_start_matches(' ');
         let indent = line.len() - words.len();
-        if line.width() <= most { line.trim_end().to_owned() + "\n" } else { paragraph(words, width, indent, indent) }
+        if visible_width(line) <= most {
+            line.trim_end().to_owned() + "\n"
+        } else {
+            paragraph(words, width, indent, indent)
+        }
     };
     text.lines().map(wrapped).collect()
+}
+
+/// The columns of a text, without the codes that color it.
+fn visible_width(text: &str) -> usize {
+    if text.contains('\u{1b}') { anstream::adapter::strip_str(text).to_string().width() } else { text.width() }
 }
 
 /// Names with a text about each: the names in one column, the texts wrapped in the other.

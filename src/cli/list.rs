@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         };
         output.document(&document, &listing.warnings);
     } else if listing.snapshots.is_empty() && args.chooses() {
-        output.text("no snapshot is like that\n");
+        output.prose("no snapshot matches\n");
     } else {
         output.text(&text(&listing, now, output.width()));
         if !listing.removed.is_empty() && !globals.quiet {
@@ -160,7 +160,7 @@ fn list_all(path: &Path, globals: &Globals, output: &Output) -> CommandResult {
         output.document(&document, &all.warnings);
     } else if all.repositories.is_empty() {
         let levels = ops::SURVEY_DEPTH;
-        output.text(&format!("no repository beneath {}, {levels} levels deep\n", path.display()));
+        output.prose(&format!("no repository beneath {}, {levels} levels deep\n", path.display()));
     } else {
         let (cost, shared) = (render::bytes(all.totals.cost_bytes), render::bytes(all.totals.live_shared_bytes));
         let snapshots = render::count(all.snapshots.len() as u64, "snapshot");

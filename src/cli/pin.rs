@@ -87,9 +87,9 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         };
         output.document(&document, &[]);
     } else {
-        output.text(&format!("pinned {}{}{}\n", pinned.id, until(&pin), reason_suffix(reason, 200)));
+        output.prose(&format!("pinned {}{}{}\n", pinned.id, until(&pin), reason_suffix(reason, 200)));
         if let Some(before) = pinned.replaced.filter(|_| !globals.quiet) {
-            output.text(&format!("before{}{}\n", until(&before), reason_suffix(&before.reason, 200)));
+            output.prose(&format!("before{}{}\n", until(&before), reason_suffix(&before.reason, 200)));
         }
     }
     Ok(DONE)

@@ -143,12 +143,12 @@ fn conclude(plan: &PrunePlan, verdict: PruneVerdict, globals: &Globals, output: 
     }
     verdict.check(&guard_texts(plan))?;
     if verdict == PruneVerdict::DryRun && !globals.quiet && !plan.remove.is_empty() {
-        output.text("nothing was touched (--dry-run)\n");
+        output.prose("nothing was touched (--dry-run)\n");
     }
     if verdict == PruneVerdict::Pruned {
-        output.text(&format!("moved {removed} to the trash\n"));
+        output.prose(&format!("moved {removed} to the trash\n"));
         if !globals.quiet {
-            output.text("chsnap undo brings them back; chsnap gc frees their space\n");
+            output.prose("chsnap undo brings them back; chsnap gc frees their space\n");
         }
     }
     Ok(code)

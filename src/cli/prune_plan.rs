@@ -7,7 +7,7 @@ use super::failure::{self, CommandFailure};
 use super::layout::{TextTable, Width, left, right};
 use super::render;
 
-const TO_OVERRIDE: &str = "look at the plan; --yes-really carries it out all the same";
+const TO_OVERRIDE: &str = "look at the plan; --yes-really carries it out nevertheless";
 const TO_CONFIRM: &str = "--yes carries the plan out";
 
 /// The outcome for a plan.

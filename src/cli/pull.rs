@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let wanted = args.snapshot.parse().map_err(OpError::from)?;
     // If there is nothing to pull from, no repository is created.
     let remote = RemoteRepository::open(store).map_err(OpError::from)?;
-    let repository = standing(globals)?;
+    let repository = existing_repository(globals)?;
     let partitions = args.partition.iter().map(|id| PartitionId(id.into())).collect();
     let request = PullRequest::new(wanted, own(repository.as_ref()).with_given(args.of.clone()))
         .with_tables(WantedTables::default().with_tables(args.table.clone()).with_partitions(partitions))
@@ -115,7 +115,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.document(&document, &report.warnings);
     } else if is_new {
         let total = report.seconds.get("total").copied().unwrap_or(0.0);
-        output.text(&format!(
+        output.prose(&format!(
             "{}{}: {}, {} linked; {} fetched from {} in {total:.1} s\n",
             report.id,
             selected_from(&report),
@@ -125,7 +125,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             render::safe(&address, 200),
         ));
     } else {
-        output.text(&format!("{}{}: here already\n", report.id, selected_from(&report)));
+        output.prose(&format!("{}{}: here already\n", report.id, selected_from(&report)));
     }
     Ok(if report.warnings.is_empty() { DONE } else { WARNED })
 }
@@ -145,7 +145,7 @@ pub(super) fn fetch(
     let store = store(remote)?;
     let wanted = snapshot.parse().map_err(OpError::from)?;
     let store = RemoteRepository::open(store).map_err(OpError::from)?;
-    let repository = standing(globals)?;
+    let repository = existing_repository(globals)?;
     let request =
         PullRequest::new(wanted, own(repository.as_ref())).with_tables(tables).with_lock_wait(globals.lock_wait);
     let report = pull(repository.as_ref(), &store, &request, (globals, output))?;
@@ -170,7 +170,7 @@ fn pull(
     (globals, output): (&Globals, &Output),
 ) -> Result<PullReport, CommandFailure> {
     let (path, verbs) = (opening::repo_path(globals)?, fs::real());
-    let target = repository.map_or_else(|| PullTarget::Missing(path, &verbs), PullTarget::Standing);
+    let target = repository.map_or_else(|| PullTarget::Missing(path, &verbs), PullTarget::Existing);
     let progress = output.progress();
     let result = remote::pull(&target, store, request, &Utc::now, &progress);
     progress.clear();
@@ -178,7 +178,7 @@ fn pull(
 }
 
 /// The repository; `None` if it is missing.
-fn standing(globals: &Globals) -> Result<Option<Repository>, CommandFailure> {
+fn existing_repository(globals: &Globals) -> Result<Option<Repository>, CommandFailure> {
     let path = opening::repo_path(globals)?;
     match Repository::open(path, &fs::real()) {
         Err(RepoError::NotARepository { .. }) => Ok(None),

@@ -4,7 +4,6 @@ use chrono::Utc;
 use chsnap::ops::OpError;
 use chsnap::ops::copy::WantedSnapshots;
 use chsnap::ops::remote::{self, PARALLEL, PushOutcome, PushReport, PushRequest, SecretScope, SendScope};
-use chsnap::plan::SMALL_FILE_BYTES;
 use chsnap::remote::{RemoteAddress, RemoteError, Store, StoreEnvironment, open_store};
 
 use super::documents::{PushDocument, PushRow};
@@ -34,7 +33,7 @@ pub(super) struct Args {
     #[arg(long)]
     no_secrets: bool,
     /// Files up to this size share an object with the others of their part
-    #[arg(long, value_name = "SIZE", default_value_t = SMALL_FILE_BYTES, value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     small: u64,
     /// Objects that are sent at once; each takes up to 64 MiB of memory
     #[arg(long, value_name = "N", default_value_t = PARALLEL, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -106,7 +105,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.document(&document, &report.warnings);
         return Ok(code);
     }
-    output.text(&text(&report, &remote));
+    output.prose(&text(&report, &remote));
     if pushed > 0 && args.no_secrets {
         output.note(&left_out(&report));
     } else if pushed > 0 {

@@ -199,7 +199,7 @@ fn list(args: &ListArgs, output: &Output) -> CommandResult {
         }
         let count = render::count(listing.snapshots.len() as u64, "snapshot");
         writeln!(text, "{count} in {}", render::safe(&address, 200)).expect(WRITABLE);
-        output.text(&text);
+        output.prose(&text);
     }
     Ok(if listing.warnings.is_empty() { DONE } else { WARNED })
 }
@@ -241,7 +241,7 @@ fn usage(args: &UsageArgs, output: &Output) -> CommandResult {
             render::bytes(usage.garbage.bytes)
         )
         .expect(WRITABLE);
-        output.text(&text);
+        output.prose(&text);
     }
     Ok(if usage.warnings.is_empty() { DONE } else { WARNED })
 }
@@ -279,7 +279,7 @@ fn check(
         };
         output.document(&document, &[]);
     } else {
-        output.text(&checked_text(&report, depth, address));
+        output.prose(&checked_text(&report, depth, address));
     }
     if !is_sound {
         output.note(HEALING);
@@ -340,7 +340,7 @@ fn rm(args: &RmArgs, globals: &Globals, output: &Output) -> CommandResult {
     let answer = remote::remove(store, &wanted, &which(of.as_ref(), globals)?, *force, *dry_run)?;
     if let Some(name) = answer.guarded.first() {
         let message = format!("{name} is the last snapshot of its repository in {address}");
-        return Err(CommandFailure::guard(message).with_hint("--force removes it all the same"));
+        return Err(CommandFailure::guard(message).with_hint("--force removes it nevertheless"));
     }
     let removed: Vec<String> = answer.removed.iter().map(ToString::to_string).collect();
     if output.is_json() {
@@ -349,7 +349,7 @@ fn rm(args: &RmArgs, globals: &Globals, output: &Output) -> CommandResult {
     } else {
         let verb = if *dry_run { "would remove" } else { "removed" };
         for name in &removed {
-            output.text(&format!("{verb} {name}\n"));
+            output.prose(&format!("{verb} {name}\n"));
         }
         if !*dry_run {
             output.note(&gc_hint(given));
@@ -376,7 +376,7 @@ fn gc(args: &GcArgs, output: &Output) -> CommandResult {
         output.document(&document, &report.warnings);
     } else {
         let would = if *dry_run { "would be " } else { "" };
-        output.text(&format!(
+        output.prose(&format!(
             "{} with {} {would}deleted; {} with {} {would}condemned; {} waiting\n",
             render::count(report.deleted.files, "object"),
             render::bytes(report.deleted.bytes),

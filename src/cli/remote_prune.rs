@@ -130,11 +130,11 @@ fn conclude(
 ) -> CommandResult {
     verdict.check(&guard_texts(plan))?;
     if verdict == PruneVerdict::DryRun && !plan.remove.is_empty() {
-        output.text("nothing was touched (--dry-run)\n");
+        output.prose("nothing was touched (--dry-run)\n");
     }
     if verdict == PruneVerdict::Pruned {
         let removed = render::count(plan.remove.len() as u64, "snapshot");
-        output.text(&format!("removed {removed} from {}\n", render::safe(address, 200)));
+        output.prose(&format!("removed {removed} from {}\n", render::safe(address, 200)));
         output.note(&gc_hint(given));
     }
     Ok(if plan.warnings.is_empty() { DONE } else { WARNED })

@@ -59,14 +59,18 @@ pub(super) fn bar(part: u64, whole: u64) -> String {
 }
 
 /// A table that is the same on every terminal, its header bold.
-pub(super) fn table(columns: &[(&'static str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(super) fn table(
+    columns: &[(&'static str, Align)],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    width: Width,
+) -> String {
     let column = |(title, align): &(&'static str, Align)| match align {
-        Align::Left => layout::left(title),
+        Align::Left => layout::name(title),
         Align::Right => layout::right(title),
     };
     let mut table = TextTable::new(columns.iter().map(column));
     rows.into_iter().for_each(|row| table.add(row));
-    table.render(Width::Unlimited)
+    table.render(width)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) fn show(prepared: &PreparedDirectory<'_>, output: &Output) -> Command
     Ok(if plan.all_warnings().is_empty() { DONE } else { WARNED })
 }
 
-fn way(placement: Placement) -> &'static str {
+fn placement_name(placement: Placement) -> &'static str {
     match placement {
         Placement::Linked => "link",
         Placement::Reflinked => "reflink",
@@ -45,7 +45,7 @@ fn way(placement: Placement) -> &'static str {
 
 fn action(table: &DirectoryTable) -> (&'static str, &'static str) {
     match table.action {
-        DirectoryAction::Place(placement) => ("place", way(placement)),
+        DirectoryAction::Place(placement) => ("place", placement_name(placement)),
         DirectoryAction::Define => ("define", "definition"),
         DirectoryAction::Refuse(_) => ("refuse", "NOT RESTORED"),
     }
@@ -99,7 +99,7 @@ fn text(prepared: &PreparedDirectory<'_>, width: Width) -> String {
 
 fn planned_table(table: &DirectoryTable) -> RestoreTable {
     let (how, reason) = match &table.action {
-        DirectoryAction::Place(placement) => (Some(way(*placement)), None),
+        DirectoryAction::Place(placement) => (Some(placement_name(*placement)), None),
         DirectoryAction::Define => (None, None),
         DirectoryAction::Refuse(reason) => (None, Some(reason.clone())),
     };

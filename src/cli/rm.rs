@@ -50,10 +50,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.document(&document, &[]);
     } else {
         for id in &ids {
-            output.text(&format!("removed {id}\n"));
+            output.prose(&format!("removed {id}\n"));
         }
         if !globals.quiet {
-            output.text("chsnap undo brings back what was removed last; chsnap gc frees its space\n");
+            output.prose("chsnap undo brings back what was removed last; chsnap gc frees its space\n");
         }
     }
     Ok(DONE)
@@ -72,7 +72,7 @@ fn would_remove(repository: &Repository, ids: &[SnapshotId], globals: &Globals, 
         output.document(&document, &measured.warnings);
     } else {
         for id in ids {
-            output.text(&format!("would remove {id}\n"));
+            output.prose(&format!("would remove {id}\n"));
         }
         output
             .text(&format!("frees {} once chsnap gc has run; nothing was touched\n", render::bytes(freed.freed_bytes)));

@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args, output: &Output) -> CommandResult {
     if output.is_json() {
         output.document(&SchemaDocument { files }, &[]);
     } else {
-        output.text(&format!("wrote {} schemas to {}\n", files.len(), args.directory.display()));
+        output.prose(&format!("wrote {} schemas to {}\n", files.len(), args.directory.display()));
     }
     Ok(DONE)
 }

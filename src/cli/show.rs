@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use chsnap::model::{LackedMutation, PartName, Warning, WarningKind};
 use chsnap::ops::{self, SnapshotDetails};
 use chsnap::plan::SnapshotReference;
-use chsnap::repo::{TableEntry, TableState};
+use chsnap::repo::{ServerEntry, TableEntry, TableState};
 
 use super::access_text;
 use super::create::moment_text;
@@ -66,7 +66,7 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &SnapshotDe
         };
         output.document(&document, &all);
     } else {
-        output.text(&access_text::statements(access, with_secrets));
+        output.prose(&access_text::statements(access, with_secrets));
         output.warnings(&warnings);
     }
     if warnings.is_empty() { DONE } else { WARNED }
@@ -112,6 +112,16 @@ fn document(shown: &SnapshotDetails) -> ShowDocument {
     }
 }
 
+/// The server in words; an imported snapshot may know neither its version nor its data path.
+fn server(server: &ServerEntry) -> String {
+    let version = match server.version.as_str() {
+        "unknown" => "ClickHouse of an unknown version".to_owned(),
+        version => format!("ClickHouse {version}"),
+    };
+    let data = if server.data_path.is_empty() { String::new() } else { format!(", data in {}", server.data_path) };
+    format!("{version} on {}{data}", server.host_name)
+}
+
 fn text(shown: &SnapshotDetails, now: DateTime<Utc>, width: Width) -> String {
     let manifest = &shown.manifest;
     let totals = &manifest.totals;
@@ -122,13 +132,7 @@ fn text(shown: &SnapshotDetails, now: DateTime<Utc>, width: Width) -> String {
             format!("{} ({} ago)", manifest.time.format("%Y-%m-%d %H:%M:%S UTC"), render::age(manifest.time, now)),
         ),
         ("path", shown.path.display().to_string()),
-        (
-            "server",
-            format!(
-                "ClickHouse {} on {}, data in {}",
-                manifest.server.version, manifest.server.host_name, manifest.server.data_path
-            ),
-        ),
+        ("server", server(&manifest.server)),
         (
             "holds",
             format!(

@@ -24,9 +24,7 @@ pub(super) fn watch(globals: &Globals, command: &str) {
                 "the filesystem of {shown} has not answered for {} s",
                 waited.as_secs()
             ))
-            .with_hint(
-                "is its server away? what was begun is put right by the next command; --storage-timeout waits longer",
-            );
+            .with_hint("is its server down? the next command cleans up what was begun; --storage-timeout waits longer");
             std::process::exit(silent.report(&output).into());
         }
         if waited < last {

@@ -120,7 +120,7 @@ fn of_list(list: &[SimulatedSnapshot], policy: &Policy, now: DateTime<Utc>, outp
     output.prose(&format!("{policy}\n\n"));
     output.text(&table.render(output.width()));
     let (kept, removed) = (render::thousands(kept as u64), render::thousands((fates.len() - kept) as u64));
-    output.text(&format!("\n{kept} kept, {removed} removed\n"));
+    output.prose(&format!("\n{kept} kept, {removed} removed\n"));
 }
 
 fn of_calendar(
@@ -181,7 +181,8 @@ fn of_calendar(
         render::thousands(simulation.kept.len() as u64),
         render::thousands(simulation.most as u64),
     );
-    text += &calendar.picture();
+    text = layout::prose(&text, output.width());
+    text += &calendar.picture(output.width());
     if !globals.quiet {
         let mut table = TextTable::new([left("LEFT"), right("AGE")]).with_notes_named("WHY");
         for fate in &simulation.kept {

@@ -58,8 +58,8 @@ Examples:
 
 /// Explains, within the unit, why single paths are not protected, for a reader who wants to add them.
 const NO_SINGLE_PATHS: &str = "\
-# No ProtectSystem=strict, ReadWritePaths= or BindPaths= here: each path that they name becomes a mount of its own, and
-# neither link(2) nor rename(2) works between two mounts, not even of one filesystem. Data and repository must be in one.
+# Do not add ProtectSystem=strict, ReadWritePaths= or BindPaths=: each path that they name becomes a mount of its own,
+# and neither link(2) nor rename(2) works between two mounts, even of one filesystem. Data and repository must share one.
 ";
 
 struct Unit {
@@ -111,11 +111,11 @@ pub(super) fn run(args: &Args, invocation: &Invocation, found: &ArgMatches, outp
     }
     if let Some(directory) = &args.output {
         for unit in &units {
-            output.text(&format!("wrote {}\n", directory.join(&unit.name).display()));
+            output.prose(&format!("wrote {}\n", directory.join(&unit.name).display()));
         }
         let [_, timer] = &units;
         let timer = timer.name.replace('@', "@PROFILE");
-        output.text(&format!("next: systemctl daemon-reload && systemctl enable --now {timer}\n"));
+        output.prose(&format!("next: systemctl daemon-reload && systemctl enable --now {timer}\n"));
         return Ok(DONE);
     }
     for unit in &units {
@@ -310,9 +310,9 @@ Wants=network-online.target
 [Service]
 Type=oneshot
 ExecStart={exec}
-{variables}# 3 is: done, with warnings.
+{variables}# Exit code 3: done, with warnings.
 SuccessExitStatus=3
-# A signal releases what the server has frozen, which may take as long as the freeze; only the main process gets it.
+# Only the main process gets a signal; it then releases its freezes, which may take as long as a freeze.
 KillMode=mixed
 TimeoutStartSec=infinity
 TimeoutStopSec=1h
@@ -322,10 +322,10 @@ IOSchedulingPriority=7
 CPUWeight=30
 IOWeight=30
 UMask=0027
-# Where the index of a repository on NFS is kept.
+# The directory for the index of a repository on NFS.
 StateDirectory=chsnap
 Environment=XDG_STATE_HOME=/var/lib
-# The password of the ClickHouse user, where it has one:
+# The password of the ClickHouse user, if it has one:
 #LoadCredential=clickhouse-password:/etc/chsnap/password
 
 {NO_SINGLE_PATHS}{}",
@@ -337,7 +337,7 @@ Description=Snapshots of ClickHouse, on time{of}
 
 [Timer]
 OnCalendar={}
-# A night in which the machine was off is made up for.
+# A run that was missed because the machine was off starts when it is on again.
 Persistent=true
 AccuracySec=1min
 RandomizedDelaySec=5min

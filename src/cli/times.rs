@@ -82,7 +82,7 @@ fn listed(element: Value) -> Result<SimulatedSnapshot, String> {
     let is_pinned = given.get("pinned") == Some(&Value::Bool(true));
     let is_true = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let is_damaged = is_true(given.get("verified").and_then(|verified| verified.get("damaged")));
-    let standing = match text("state")?.filter(|state| state != "complete") {
+    let health = match text("state")?.filter(|state| state != "complete") {
         Some(state) => SnapshotHealth::Unreadable(state),
         None if is_true(given.get("incomplete")) => SnapshotHealth::Incomplete,
         None if is_damaged => SnapshotHealth::Damaged,
@@ -94,7 +94,7 @@ fn listed(element: Value) -> Result<SimulatedSnapshot, String> {
         name: text("name")?,
         tags,
         pin: pin.map(ToOwned::to_owned).or_else(|| is_pinned.then(String::new)),
-        standing,
+        health,
         series: text("series")?.unwrap_or_else(|| ALL.to_owned()),
         is_other: false,
     };

@@ -24,7 +24,7 @@ pub(super) fn show(
             ListDocument { trash: Some(rows), freed_bytes: Some(trash.freed_bytes), ..ListDocument::default() };
         print(document, output, &trash.warnings);
     } else if trash.snapshots.is_empty() {
-        output.text("nothing is in the trash that could be taken back\n");
+        output.prose("nothing is in the trash that could be taken back\n");
     } else {
         let now = Utc::now();
         let mut table = TextTable::new([

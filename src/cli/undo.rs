@@ -42,10 +42,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.document(&document, &[]);
     } else {
         for id in texts(&undone.restored) {
-            output.text(&format!("brought back {id}\n"));
+            output.prose(&format!("brought back {id}\n"));
         }
         if !undone.remaining.is_empty() && !globals.quiet {
-            output.text(&format!("still in the trash: {}\n", texts(&undone.remaining).join(", ")));
+            output.prose(&format!("still in the trash: {}\n", texts(&undone.remaining).join(", ")));
         }
     }
     Ok(DONE)

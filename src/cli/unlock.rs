@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         Err(error @ RepoError::Locked { .. }) => {
             let refused = CommandFailure::refused(error.to_string());
             return Err(
-                refused.with_hint("its holder lives: wait for it, or stop it; --force takes the lock all the same")
+                refused.with_hint("its holder is alive: wait for it, or stop it; --force breaks the lock nevertheless")
             );
         }
         Err(error) => return Err(OpError::from(error).into()),

@@ -28,10 +28,10 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         output.document(&document, &[]);
     } else {
         for id in &done.unpinned {
-            output.text(&format!("unpinned {id}\n"));
+            output.prose(&format!("unpinned {id}\n"));
         }
         for id in &done.not_pinned {
-            output.text(&format!("{id} was not pinned\n"));
+            output.prose(&format!("{id} was not pinned\n"));
         }
     }
     Ok(DONE)

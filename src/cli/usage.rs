@@ -270,7 +270,7 @@ fn text(found: &Usage, reasons: &Reasons, quiet: bool, now: DateTime<Utc>, width
     text.push_str(&footer(found, width));
     if !quiet && found.tables.is_none() && !found.snapshots.is_empty() {
         let words = "ALONE: what removing that snapshot frees; WITH OLDER: it and all before it; LIVE: still ClickHouse's too.\n\
-             What two snapshots share goes with the second, so ALONE does not add up (chsnap usage --help).\n";
+             Space that two snapshots share is freed with the second, so ALONE does not add up (chsnap usage --help).\n";
         text.push_str(&layout::prose(words, width));
     }
     text
@@ -361,7 +361,7 @@ fn footer(found: &Usage, width: Width) -> String {
     let totals = &found.totals;
     let data = totals.pinned_bytes.saturating_sub(totals.metadata_bytes);
     let mut lines = vec![
-        ("shared with live", totals.live_shared_bytes, "costs nothing until ClickHouse lets go of it".to_owned()),
+        ("shared with live", totals.live_shared_bytes, "costs nothing until ClickHouse removes it".to_owned()),
         (
             "the repository costs",
             totals.cost_bytes,

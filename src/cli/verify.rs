@@ -314,9 +314,9 @@ fn verdict_text(request: &Request, report: &Report) -> String {
     if lost > 0 {
         writeln!(
             text,
-            "no snapshot has an intact copy of {}: the next chsnap create takes such a part from the server again where \
+            "no snapshot has an intact copy of {}: the next chsnap create takes such a part from the server again if \
              the live one is intact",
-            render::count(lost, "damaged thing"),
+            render::count(lost, "damaged entry"),
         )
         .expect(WRITABLE);
     }

@@ -80,7 +80,7 @@ pub struct CopiedPart {
     /// Of the files, those whose bytes were copied; empty files do not count.
     pub copied_files: u64,
     /// Files that were copied although there is a copy, because that copy has as many links as it may have.
-    pub afresh_files: u64,
+    pub recopied_files: u64,
     /// Files whose inode changed while they were read, but not their size or modification time.
     pub touched_files: u64,
     /// The fingerprint derived from its checksums, if they can be read.
@@ -119,7 +119,7 @@ impl AddAssign for CopiedPart {
         self.linked_bytes += other.linked_bytes;
         self.joined_files += other.joined_files;
         self.joined_bytes += other.joined_bytes;
-        self.afresh_files += other.afresh_files;
+        self.recopied_files += other.recopied_files;
         self.copied_files += other.copied_files;
         self.touched_files += other.touched_files;
         self.uncovered.extend(other.uncovered);

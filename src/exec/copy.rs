@@ -308,7 +308,7 @@ impl PartCopier<'_> {
                 return Ok((copied.source, copied.digest));
             }
         }
-        counts.afresh_files += u64::from(replaces || full.is_some());
+        counts.recopied_files += u64::from(replaces || full.is_some());
         counts.cloned_files += u64::from(copied.is_clone);
         counts.cloned_bytes += if copied.is_clone { copied.source.size_bytes } else { 0 };
         counts.copied_files += u64::from(!copied.is_clone && copied.source.size_bytes > 0);

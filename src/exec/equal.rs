@@ -52,7 +52,7 @@ pub(super) fn equal_part(
     record: &PartRecord,
     (keeping, proof): (PreservedMetadata, ContentProof),
 ) -> Result<Option<EqualPart>, FsError> {
-    let earlier = held.dir.open_to_name_all(record.part.as_str())?;
+    let earlier = held.dir.open_for_all_entries(record.part.as_str())?;
     let names = &listed.names;
     let Some(live) = names.clone().ask(&listed.dirs, &[], |_, _| true)? else { return Ok(None) };
     if !live.is_as_recorded(record) {

@@ -183,7 +183,7 @@ impl PartEntries {
     pub(super) fn ask_in(self, part: &Dir, is_it: impl Fn(&Entry, &Stat) -> bool) -> Result<Option<Contents>, FsError> {
         let mut dirs = vec![part.clone()];
         for (path, _) in self.directories.iter().skip(1) {
-            dirs.push(part.open_to_name_all(path)?);
+            dirs.push(part.open_for_all_entries(path)?);
         }
         self.ask(&dirs, &[], is_it)
     }

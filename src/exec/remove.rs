@@ -101,18 +101,18 @@ impl EmptiedDirectories<'_> {
         }
         self.names.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
         if let Ok(mut removed) = self.removed.try_lock() {
-            self.work_off(&mut removed)?;
+            self.remove_queued(&mut removed)?;
         }
         Ok(Removed::default())
     }
 
-    fn take_away_the_rest(self) -> Result<Removed, FsError> {
+    fn remove_rest(self) -> Result<Removed, FsError> {
         let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.work_off(&mut removed)?;
+        self.remove_queued(&mut removed)?;
         Ok(*removed)
     }
 
-    fn work_off(&self, removed: &mut Removed) -> Result<(), FsError> {
+    fn remove_queued(&self, removed: &mut Removed) -> Result<(), FsError> {
         let mut first_error = None;
         loop {
             let next = self.names.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -169,7 +169,7 @@ impl TreeRemoval<'_> {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        match emptied.take_away_the_rest() {
+        match emptied.remove_rest() {
             Ok(removed) => own += removed,
             Err(error) => first_error = first_error.or(Some(error)),
         }

@@ -213,7 +213,7 @@ pub fn relink_known(
         return Ok(None);
     }
     let names = live.names.names();
-    let made = held.open_to_name_all(name.as_str()).and_then(|part| link_names(&part, &names, table, name, None));
+    let made = held.open_for_all_entries(name.as_str()).and_then(|part| link_names(&part, &names, table, name, None));
     match made {
         Ok(made) => {
             let left_out = live.left_out();
@@ -334,7 +334,7 @@ fn link_names(
     let (source, made) = link(part, own, table, name.as_str())?;
     let mut bytes = 0;
     for (directory, files) in projections {
-        let (source, below) = link(&part.open_to_name_all(directory)?, files, &made, directory)?;
+        let (source, below) = link(&part.open_for_all_entries(directory)?, files, &made, directory)?;
         apply_source_metadata(&source, &below)?;
         bytes += below.stat_self()?.allocated_bytes;
     }

@@ -48,7 +48,7 @@ impl NewFile<'_> {
     /// As [`NewFile::close`]; also if this process may not give the file to that owner.
     pub fn close_as(self, ownership: Ownership, modified: (i64, u32)) -> Result<(), FsError> {
         let Self { dir, name, file } = self;
-        dir.dress_file(&file, &name, ownership, modified)?;
+        dir.set_file_metadata(&file, &name, ownership, modified)?;
         dir.close(file, &name)
     }
 
@@ -202,12 +202,12 @@ impl Dir {
     pub fn write_copy(&self, name: impl AsRef<OsStr>, like: &Stat, bytes: &[u8]) -> Result<(), FsError> {
         let name = name.as_ref();
         let file = self.create_file(name, 0o600, bytes)?;
-        self.dress_file(&file, name, like.ownership, like.modified)?;
+        self.set_file_metadata(&file, name, like.ownership, like.modified)?;
         self.close(file, name)
     }
 
     /// Gives a file that was just created here an owner, a mode and a modification time.
-    fn dress_file(
+    fn set_file_metadata(
         &self,
         file: &File,
         name: &OsStr,

@@ -245,7 +245,7 @@ impl Dir {
     ///
     /// # Errors
     /// As [`Dir::open_and_list`].
-    pub fn open_to_name_all(&self, name: impl AsRef<OsStr>) -> Result<Self, FsError> {
+    pub fn open_for_all_entries(&self, name: impl AsRef<OsStr>) -> Result<Self, FsError> {
         if self.verbs.are_remote() { self.open_and_list(name).map(|(dir, _)| dir) } else { self.open_dir(name) }
     }
 

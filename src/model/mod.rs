@@ -56,5 +56,5 @@ pub use run_name::{
 pub(crate) use setters::setters;
 pub use snapshot_id::{ParseSnapshotIdError, SnapshotId};
 pub use table::{InvalidTableUuid, TableKey, TableName, TableUuid};
-pub use unlisted::{Detachment, Unlisted, UnlistedDatabase, UnlistedTable, standing_parts};
+pub use unlisted::{Detachment, Unlisted, UnlistedDatabase, UnlistedTable, active_by_name};
 pub use warning::{Warning, WarningKind};

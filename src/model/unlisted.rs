@@ -86,14 +86,14 @@ pub struct UnlistedDatabase {
 
 /// The parts that no other part of the list supersedes: those that become active when the table is attached. Names that
 /// do not have the form of a part name are left out.
-pub fn standing_parts(names: impl IntoIterator<Item = PartName>) -> Vec<PartName> {
+pub fn active_by_name(names: impl IntoIterator<Item = PartName>) -> Vec<PartName> {
     let mut partitions: BTreeMap<PartitionId, Vec<(Blocks, PartName)>> = BTreeMap::new();
     for name in names {
         if let (Some(partition), Some(blocks)) = (name.partition(), name.blocks()) {
             partitions.entry(partition).or_default().push((blocks, name));
         }
     }
-    let mut standing = Vec::new();
+    let mut active = Vec::new();
     for mut parts in partitions.into_values() {
         // A part sorts before those that it supersedes, and those are next to it.
         parts.sort_by(|(a, _), (b, _)| (a.min, b.max, b.level, b.mutation).cmp(&(b.min, a.max, a.level, a.mutation)));
@@ -101,37 +101,37 @@ pub fn standing_parts(names: impl IntoIterator<Item = PartName>) -> Vec<PartName
         for (blocks, name) in parts {
             if !last.is_some_and(|last| last.supersede(&blocks)) {
                 last = Some(blocks);
-                standing.push(name);
+                active.push(name);
             }
         }
     }
-    standing
+    active
 }
 
 #[cfg(test)]
 mod tests {
-    use super::standing_parts;
+    use super::active_by_name;
     use crate::model::PartName;
 
-    fn standing(names: &[&str]) -> Vec<String> {
+    fn active(names: &[&str]) -> Vec<String> {
         let names = names.iter().map(|name| PartName::try_from((*name).to_owned()).expect("one plain name"));
-        standing_parts(names).iter().map(ToString::to_string).collect()
+        active_by_name(names).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_part_that_was_merged_into_another_is_superseded() {
         let names = ["all_1_1_0", "all_2_2_0", "all_1_2_1", "all_3_3_0", "all_3_3_0_4", "b_1_1_0"];
-        assert_eq!(standing(&names), ["all_1_2_1", "all_3_3_0_4", "b_1_1_0"]);
-        assert_eq!(standing(&["all_1_4_2", "all_2_2_0", "all_3_4_1", "all_5_5_0"]), ["all_1_4_2", "all_5_5_0"]);
+        assert_eq!(active(&names), ["all_1_2_1", "all_3_3_0_4", "b_1_1_0"]);
+        assert_eq!(active(&["all_1_4_2", "all_2_2_0", "all_3_4_1", "all_5_5_0"]), ["all_1_4_2", "all_5_5_0"]);
         // A mutation has overtaken a merge: neither part is made from the other.
-        assert_eq!(standing(&["all_1_1_0_5", "all_1_2_1"]), ["all_1_2_1", "all_1_1_0_5"]);
+        assert_eq!(active(&["all_1_1_0_5", "all_1_2_1"]), ["all_1_2_1", "all_1_1_0_5"]);
     }
 
     #[test]
     fn patches_are_partitions_of_their_own_and_what_is_no_part_is_left_out() {
         let names =
             ["202601_1_1_0", "patch-0a-202601_2_2_0", "patch-0a-202601_2_3_1", "detached", "tmp_merge_all_1_2_1"];
-        assert_eq!(standing(&names), ["202601_1_1_0", "patch-0a-202601_2_3_1"]);
-        assert_eq!(standing(&["delete_tmp_all_1_1_0", "format_version.txt", "moving"]), [""; 0]);
+        assert_eq!(active(&names), ["202601_1_1_0", "patch-0a-202601_2_3_1"]);
+        assert_eq!(active(&["delete_tmp_all_1_1_0", "format_version.txt", "moving"]), [""; 0]);
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct PlacementCounts {
     /// The keys of the files of new parts, for the cache of sources.
     keys: Mutex<HashMap<(TableName, PartName), Vec<FileKey>>>,
     resumed: Mutex<PartTally>,
-    afresh_files: AtomicU64,
+    recopied_files: AtomicU64,
 }
 
 impl PlacementCounts {
@@ -77,8 +77,8 @@ impl PlacementCounts {
     }
 
     /// Files that were copied because an equal one has reached its link limit.
-    pub(super) fn afresh_files(&self) -> u64 {
-        self.afresh_files.load(Ordering::Relaxed)
+    pub(super) fn recopied_files(&self) -> u64 {
+        self.recopied_files.load(Ordering::Relaxed)
     }
 
     pub(super) fn take_keys(&self) -> HashMap<(TableName, PartName), Vec<FileKey>> {
@@ -323,7 +323,7 @@ impl Copying<'_> {
     ) -> Result<PlacedCopy, CopyFailure> {
         let PreparedPart { table, name, dir, inspected, joins, .. } = part;
         let bytes = inspected.bytes.saturating_sub(joins.bytes());
-        self.see_to_space(to.table, (table.name, name), bytes).map_err(CopyFailure::Other)?;
+        self.check_free_space(to.table, (table.name, name), bytes).map_err(CopyFailure::Other)?;
         let how = PartCopy { wanted: &|_| true, joins, is_checked };
         let copied = by.copy_part_with(dir, to.table, to.path, name.as_str(), how).map_err(CopyFailure::Part)?;
         Ok(PlacedCopy { copied, damage: Vec::new() })
@@ -340,7 +340,7 @@ impl Copying<'_> {
         to: Destination<'_>,
     ) -> Result<CopiedOrLinked, OpError> {
         let PreparedPart { table, name, dir, mut inspected, files, candidates, joins } = part;
-        self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
+        self.counts.recopied_files.fetch_add(copied.recopied_files, Ordering::Relaxed);
         let lacking = copied.unkept.iter().find(|(_, what)| what.is_of_the_file());
         if let Some((path, what)) = lacking.filter(|_| !self.records()) {
             return Err(OpError::CannotKeep { path: dir.path().join(path), what: what.to_string() });
@@ -399,7 +399,7 @@ impl Copying<'_> {
             Err(CopyPartError::Damaged { .. }) => Ok(None),
             copied => {
                 let copied = copied?;
-                self.counts.afresh_files.fetch_add(copied.afresh_files, Ordering::Relaxed);
+                self.counts.recopied_files.fetch_add(copied.recopied_files, Ordering::Relaxed);
                 Ok(Some(copied))
             }
         }
@@ -464,7 +464,7 @@ impl Copying<'_> {
     }
 
     /// Checks that the space demanded by `--min-free` stays free during the copy.
-    fn see_to_space(&self, to: &Dir, (table, part): (&TableName, &PartName), bytes: u64) -> Result<(), OpError> {
+    fn check_free_space(&self, to: &Dir, (table, part): (&TableName, &PartName), bytes: u64) -> Result<(), OpError> {
         let min_free_bytes = self.rules.min_free_bytes;
         if min_free_bytes == 0 {
             return Ok(());
@@ -516,14 +516,14 @@ pub(super) fn leftovers(locked: &Locked<'_>, kept: &[InterruptedRun]) -> Result<
 }
 
 /// The warning about files that were copied because equal ones have reached their link limit, if there are any.
-pub(super) fn link_limit_warning(afresh_files: u64) -> Option<Warning> {
+pub(super) fn link_limit_warning(recopied_files: u64) -> Option<Warning> {
     let limit = exec::LINK_LIMIT;
-    (afresh_files > 0).then(|| {
+    (recopied_files > 0).then(|| {
         let message = format!(
             "{} {} copied although the repository has equal ones: those have {} links, or as many as their filesystem \
              allows; what comes next is linked to the new copies",
-            count(afresh_files, "file"),
-            if afresh_files == 1 { "was" } else { "were" },
+            count(recopied_files, "file"),
+            if recopied_files == 1 { "was" } else { "were" },
             thousands(limit.into()),
         );
         Warning::new(WarningKind::LinkLimit, message)

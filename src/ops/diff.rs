@@ -200,7 +200,7 @@ fn still_detached(local: &LocalDisks, name: &TableName, side: SideTable) -> Side
         for live in local.live(&table).ok()? {
             let is_here = |part: &&CatalogPart| part.disk.as_str() == live.disk;
             for part in table.parts.iter().filter(is_here) {
-                parts.push(standing_part(&live.dir, part)?);
+                parts.push(described_part(&live.dir, part)?);
             }
         }
         Some(SideContent::Parts(parts))
@@ -210,7 +210,7 @@ fn still_detached(local: &LocalDisks, name: &TableName, side: SideTable) -> Side
 }
 
 /// A part described from its files, or `None` if they cannot be read.
-fn standing_part(table: &Dir, part: &CatalogPart) -> Option<SidePart> {
+fn described_part(table: &Dir, part: &CatalogPart) -> Option<SidePart> {
     let inspected = exec::inspect_part(&table.open_dir(part.name.as_str()).ok()?).ok()?;
     let uncovered = inspected.uncovered.iter().map(|file| (file.path, file.bytes, file.blake3));
     Some(SidePart {
@@ -265,7 +265,7 @@ fn compare_files(
         let held_dir = before.table_dir(was)?;
         for live in local.live(table)? {
             pool.install(|| mark_same_files(held, held_dir.as_ref(), Some(&live.dir)))?;
-            pool.install(|| look_at_others(held, &live.dir, parts))?;
+            pool.install(|| compare_other_parts(held, &live.dir, parts))?;
         }
     }
     Ok(())
@@ -360,7 +360,7 @@ fn mark_same_files(table: &mut SideTable, own: Option<&Dir>, other: Option<&Dir>
 /// Describes live parts by their own checksums and small files instead of the server's answers: those that the snapshot
 /// has under the same name with other inodes, or may have under another name. Files that the snapshot did not take are
 /// ignored.
-fn look_at_others(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Result<(), OpError> {
+fn compare_other_parts(held: &SideTable, live: &Dir, parts: &mut [SidePart]) -> Result<(), OpError> {
     let SideContent::Parts(held) = &held.held else { return Ok(()) };
     let others: HashMap<&PartName, &SidePart> =
         held.iter().filter(|part| !part.content.is_the_same_files).map(|part| (&part.name, part)).collect();

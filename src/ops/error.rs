@@ -77,15 +77,15 @@ pub enum OpError {
         found: String,
     },
     /// A repository was to be copied into itself.
-    #[error("cannot copy {} to {}: that is the same repository, or one of them lies in the other", .source_path.display(), .target.display())]
+    #[error("cannot copy {} to {}: it is the same repository, or one of them is inside the other", .source_path.display(), .target.display())]
     CopyIntoItself {
         /// The target repository.
         target: PathBuf,
         /// The source repository.
         source_path: PathBuf,
     },
-    /// The repository lies in a directory in which ClickHouse deletes files.
-    #[error("the repository {} lies in {}, where ClickHouse itself makes and deletes directories", .path.display(), .inside.display())]
+    /// The repository is inside a directory in which ClickHouse deletes files.
+    #[error("the repository {} is inside {}, where ClickHouse itself makes and deletes directories", .path.display(), .inside.display())]
     RepositoryInside {
         /// The repository.
         path: PathBuf,
@@ -219,8 +219,8 @@ pub enum OpError {
     /// A part could not be placed in a restore.
     #[error(transparent)]
     RestorePart(RestorePartError),
-    /// A directory to restore into lies in the repository.
-    #[error("{} lies in the repository, where nothing is restored to", .path.display())]
+    /// A directory to restore into is inside the repository.
+    #[error("{} is inside the repository, where nothing is restored to", .path.display())]
     TargetInRepository {
         /// The directory.
         path: PathBuf,
@@ -279,7 +279,7 @@ pub enum OpError {
         other: String,
     },
     /// Another restore is working in the directory.
-    #[error("another restore is at work in {}", .path.display())]
+    #[error("another restore is running in {}", .path.display())]
     TargetInUse {
         /// The directory.
         path: PathBuf,

@@ -16,8 +16,14 @@ pub enum ImportError {
         /// The tree.
         path: PathBuf,
     },
-    /// It lies in the repository.
-    #[error("{} lies in the repository", .path.display())]
+    /// It is a file, perhaps an archive.
+    #[error("{} is no directory", .path.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is inside the repository.
+    #[error("{} is inside the repository", .path.display())]
     InRepository {
         /// The tree.
         path: PathBuf,
@@ -100,6 +106,5 @@ pub enum ImportError {
 
 impl ImportError {
     /// The problem with a listed file, as text that follows the file's path.
-    pub(in crate::ops) const NOT_AS_LISTED: &'static str =
-        "is missing, or is not the file that the list of the backup speaks of";
+    pub(in crate::ops) const NOT_AS_LISTED: &'static str = "is missing, or is not the file in the list of the backup";
 }

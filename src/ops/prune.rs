@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::exec;
 use crate::model::{PathMap, SnapshotId, Warning, WarningKind, size};
 use crate::plan::retention::{
-    Candidate, FreePlan, Guard, GuardLimits, Policy, Reason, RetentionDecision, SnapshotHealth, decide,
-    free_the_oldest, guards, limit_to_free, stale,
+    Candidate, FreePlan, Guard, GuardLimits, Policy, Reason, RetentionDecision, SnapshotHealth, decide, free_oldest,
+    guards, limit_to_free, stale,
 };
 use crate::plan::{Holders, SeriesKey};
 use crate::repo::{Event, Index, LastCheck, Locked, Pin, Removal, Repository, Summary};
@@ -151,7 +151,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     let as_it_is = PruneInputs::of(repository, &measured.summaries)?;
     let main = measured.series.main.clone();
     let candidates = candidates(repository, &measured.summaries, &as_it_is, &main, now);
-    let policy = request.policy.clone().sparing_the_last();
+    let policy = request.policy.clone().keeping_the_last();
     let mut fates = decide(&candidates, &policy, now);
     if request.forgets_unreadable {
         forget_unreadable(&mut fates, &measured.summaries);
@@ -159,7 +159,7 @@ pub fn plan_prune(repository: &Repository, request: &PruneRequest, now: DateTime
     let free = request.free_bytes.map(|wanted_bytes| {
         let freed = |places: &[usize]| measured.space.freed_bytes(&places.iter().copied().collect::<Holders>());
         if policy.is_empty() {
-            free_the_oldest(&mut fates, wanted_bytes, freed)
+            free_oldest(&mut fates, wanted_bytes, freed)
         } else {
             limit_to_free(&mut fates, wanted_bytes, freed)
         }
@@ -221,7 +221,7 @@ pub fn reasons(
     let summaries = index.summaries();
     let main = &index.series().main;
     let candidates = candidates(repository, summaries, &PruneInputs::of(repository, summaries)?, main, now);
-    let fates = decide(&candidates, &policy.clone().sparing_the_last(), now);
+    let fates = decide(&candidates, &policy.clone().keeping_the_last(), now);
     Ok(fates.into_iter().filter_map(|fate| Some((summaries.get(fate.index)?.id, fate.reasons))).collect())
 }
 
@@ -277,7 +277,7 @@ fn candidates(
 /// A snapshot as the rules see it, with the pin that is in force.
 #[must_use]
 pub fn candidate(summary: &Summary, is_damaged: bool, pin: Option<&Pin>, main: &SeriesKey) -> Candidate {
-    let standing = match &summary.problem {
+    let health = match &summary.problem {
         Some(problem) => SnapshotHealth::Unreadable(problem.clone()),
         None if summary.incomplete => SnapshotHealth::Incomplete,
         None if is_damaged => SnapshotHealth::Damaged,
@@ -289,7 +289,7 @@ pub fn candidate(summary: &Summary, is_damaged: bool, pin: Option<&Pin>, main: &
         name: summary.label.text.clone(),
         tags: Vec::new(),
         pin: pin.map(|pin| pin.reason.clone()),
-        standing,
+        health,
         series: summary.series.as_ref().map(ToString::to_string).unwrap_or_default(),
         is_other: summary.series.as_ref().is_some_and(|series| series != main),
     }

@@ -158,7 +158,7 @@ pub(super) fn same_name_note(summaries: &[Summary], label: &Label) -> Option<Str
     let more = ids.count().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let message = format!(
-        "the name {name:?} is also that of {}{more}: it names none of them any more, their ids do",
+        "the name {name:?} is also that of {}{more}: from now on only their ids identify them",
         newest.join(", ")
     );
     (!newest.is_empty()).then_some(message)

@@ -184,7 +184,7 @@ pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &CreateInten
     for name in &intent.freezes {
         stop(server, name)?;
     }
-    if let Some(ShadowPlace { disk, path }) = out_of_sight(locked, server, &intent.disks)? {
+    if let Some(ShadowPlace { disk, path }) = not_visible(locked, server, &intent.disks)? {
         return Err(OpError::ShadowOutOfSight { disk: disk.clone(), path: path.clone() });
     }
     Ok(remove_shadows(locked, &intent.disks, &intent.freezes)?)
@@ -195,7 +195,7 @@ pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &CreateInten
 ///
 /// # Errors
 /// If the server cannot be asked.
-fn out_of_sight<'a>(
+fn not_visible<'a>(
     locked: &Locked<'_>,
     server: &Server,
     disks: &'a [ShadowPlace],

@@ -190,7 +190,7 @@ pub fn collect_older_garbage(
     let after = fs::space(locked.repository().dir())?;
     drop(removing);
     let in_use = |id: &SnapshotId| {
-        let message = format!("{id} stays in the trash: a restore or verification is reading it");
+        let message = format!("{id} stays in the trash: another command is reading it");
         Warning::new(WarningKind::SnapshotInUse, message)
     };
     let warnings = recovery.warnings().chain(leased.iter().map(in_use)).collect();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::fs::{Dir, EntryKind, FsError};
 use crate::model::{
     Catalog, CatalogPart, Detachment, PartName, Table, TableKey, TableName, TableUuid, Unlisted, UnlistedDatabase,
-    UnlistedTable, Warning, WarningKind, escape_for_file_name, is_own_database, standing_parts, unescape_file_name,
+    UnlistedTable, Warning, WarningKind, active_by_name, escape_for_file_name, is_own_database, unescape_file_name,
 };
 use crate::plan::{DefinitionKind, ParsedDefinition, StorageChoice};
 use crate::server::{self, Server};
@@ -258,7 +258,7 @@ fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<CatalogPart>
         let (Some((disk, _)), Some(dir)) = (local.locate(path), local.open_live(path)?) else { continue };
         has_directory = true;
         let parent: Arc<Path> = path.as_path().into();
-        for name in standing_parts(directory_names(&dir)?) {
+        for name in active_by_name(directory_names(&dir)?) {
             let Some(rows) = rows_of(&dir, &name) else { continue };
             parts.push(CatalogPart {
                 partition: name.partition().expect("a part that stands has a partition in its name"),
@@ -272,8 +272,8 @@ fn parts_of(local: &LocalDisks, table: &Table) -> Result<Option<Vec<CatalogPart>
             });
         }
     }
-    let standing: BTreeSet<PartName> = standing_parts(parts.iter().map(|part| part.name.clone())).into_iter().collect();
-    parts.retain(|part| standing.contains(&part.name));
+    let active: BTreeSet<PartName> = active_by_name(parts.iter().map(|part| part.name.clone())).into_iter().collect();
+    parts.retain(|part| active.contains(&part.name));
     parts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(has_directory.then_some(parts))
 }

@@ -291,7 +291,7 @@ pub fn choose(selection: &TableSelection, table: &Table, around: TableContext<'_
             Choice::DataStays(DataLeftReason::InBackup)
         } else if table.engine.starts_with("Shared") {
             Choice::DataStays(DataLeftReason::ObjectStorage { engine: engine() })
-        } else if let Some(disk) = only_disk_abroad(table, around.foreign_disks) {
+        } else if let Some(disk) = only_foreign_disk(table, around.foreign_disks) {
             Choice::DataStays(DataLeftReason::ForeignDisk { disk: disk.name.to_owned(), kind: disk.kind.to_owned() })
         } else if has_unique_key(&table.definition) {
             Choice::DataStays(DataLeftReason::UniqueKey)
@@ -338,7 +338,7 @@ pub fn choose(selection: &TableSelection, table: &Table, around: TableContext<'_
 
 /// The disk that is not local, for a table entirely on such disks, judged by its parts or, without parts, by its
 /// directories.
-fn only_disk_abroad<'a>(table: &Table, foreign: &'a [ForeignDisk<'a>]) -> Option<&'a ForeignDisk<'a>> {
+fn only_foreign_disk<'a>(table: &Table, foreign: &'a [ForeignDisk<'a>]) -> Option<&'a ForeignDisk<'a>> {
     let is_abroad = |disk: &str| foreign.iter().any(|other| other.name == disk);
     let has_none_here = if table.parts.is_empty() {
         foreign.len() == table.data_paths.len()

@@ -30,7 +30,7 @@ pub enum SameId {
 #[derive(Clone, Debug, Default)]
 pub struct CopyTarget {
     /// Its snapshots with their numbers, in the order in which they were made.
-    pub standing: Vec<(SnapshotId, u64)>,
+    pub existing: Vec<(SnapshotId, u64)>,
     /// The snapshots in its trash.
     pub trashed: BTreeSet<SnapshotId>,
     /// The snapshots that were ever removed there.
@@ -112,7 +112,7 @@ pub fn plan_copy(
     compared: &BTreeMap<SnapshotId, SameId>,
 ) -> CopyPlan {
     let mut plan = CopyPlan::default();
-    let mut standing = target.standing.clone();
+    let mut existing = target.existing.clone();
     for (place, id) in source.iter().enumerate() {
         let is_wanted = match scope {
             CopyScope::Named(named) => named.contains(id),
@@ -136,9 +136,9 @@ pub fn plan_copy(
             None => {
                 let (before, after) =
                     (source.get(..place).unwrap_or_default(), source.get(place..).unwrap_or_default());
-                let sequence = sequence_of(*id, (before, after), &standing);
-                standing.push((*id, sequence));
-                standing.sort_unstable_by_key(|(id, sequence)| (*sequence, *id));
+                let sequence = sequence_of(*id, (before, after), &existing);
+                existing.push((*id, sequence));
+                existing.sort_unstable_by_key(|(id, sequence)| (*sequence, *id));
                 CopyDecision::Copy { sequence }
             }
         };
@@ -153,11 +153,11 @@ pub fn plan_copy(
 /// The number places it after the snapshots that the source made before it, and before those that the source made
 /// later. Snapshots that the source does not know are ordered by id, which is a time. After all others it gets a new
 /// number.
-fn sequence_of(id: SnapshotId, (before, after): (&[SnapshotId], &[SnapshotId]), standing: &[(SnapshotId, u64)]) -> u64 {
+fn sequence_of(id: SnapshotId, (before, after): (&[SnapshotId], &[SnapshotId]), existing: &[(SnapshotId, u64)]) -> u64 {
     let is_before = |other: SnapshotId| before.contains(&other) || (!after.contains(&other) && other < id);
-    let last_before = standing.iter().rposition(|(other, _)| is_before(*other));
+    let last_before = existing.iter().rposition(|(other, _)| is_before(*other));
     let next = last_before.map_or(0, |place| place + 1);
-    let own = |place: usize| standing.get(place).map(|(_, sequence)| *sequence);
+    let own = |place: usize| existing.get(place).map(|(_, sequence)| *sequence);
     match (last_before.and_then(own), own(next)) {
         // After all of them.
         (last, None) => last.unwrap_or(0).saturating_add(1),
@@ -185,9 +185,9 @@ mod tests {
         days.iter().map(|day| id(*day)).collect()
     }
 
-    fn target(standing: &[(u32, u64)]) -> CopyTarget {
-        let standing = standing.iter().map(|(day, sequence)| (id(*day), *sequence)).collect();
-        CopyTarget { standing, ..CopyTarget::default() }
+    fn target(existing: &[(u32, u64)]) -> CopyTarget {
+        let existing = existing.iter().map(|(day, sequence)| (id(*day), *sequence)).collect();
+        CopyTarget { existing, ..CopyTarget::default() }
     }
 
     fn named(days: &[u32]) -> CopyScope {
@@ -274,10 +274,10 @@ mod tests {
             let mut target = CopyTarget::default();
             for day in &days {
                 let plan = plan_copy(&named(&[*day]), &source, &target, &BTreeMap::new());
-                target.standing.extend(sequences(&plan));
-                target.standing.sort_unstable_by_key(|(id, sequence)| (*sequence, *id));
+                target.existing.extend(sequences(&plan));
+                target.existing.sort_unstable_by_key(|(id, sequence)| (*sequence, *id));
             }
-            let order: Vec<SnapshotId> = target.standing.iter().map(|(id, _)| *id).collect();
+            let order: Vec<SnapshotId> = target.existing.iter().map(|(id, _)| *id).collect();
             prop_assert_eq!(order, source);
         }
     }

@@ -40,7 +40,7 @@ pub struct CreatePlan {
 
 impl CreatePlan {
     /// Requests the listed state of all tables.
-    pub fn want_listed(&mut self) {
+    pub fn request_listed_state(&mut self) {
         for freeze in &mut self.freeze {
             freeze.wants = WantedState::Listed;
         }
@@ -65,7 +65,7 @@ pub struct TableDump {
 #[must_use]
 pub fn data_left_warning(selection: &TableSelection, table: &Table, reason: &DataLeftReason) -> Option<Warning> {
     let name = table.name();
-    let message = format!("the data of {name} is not in the snapshot: {reason} (--accept takes this warning away)");
+    let message = format!("the data of {name} is not in the snapshot: {reason} (--accept suppresses this warning)");
     (!selection.accepts(table)).then(|| Warning::of_table(reason.kind(), name, message))
 }
 

@@ -108,7 +108,7 @@ impl TableFreeze {
     pub fn warning(&self) -> Option<Warning> {
         let remote = self.remote.as_ref().filter(|remote| remote.parts > 0 && !remote.is_accepted)?;
         let name = self.table.name();
-        let message = format!("{name} is not whole in the snapshot: {remote} (--accept takes this warning away)");
+        let message = format!("{name} is not whole in the snapshot: {remote} (--accept suppresses this warning)");
         Some(Warning::of_table(WarningKind::DataLeftBehind, name, message))
     }
 

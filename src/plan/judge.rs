@@ -176,11 +176,11 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     };
     let mut caveats = Vec::new();
     if let Some(listed) = &evidence.listed
-        && let Some(reason) = lost_list(evidence, listed, after)
+        && let Some(reason) = off_moment_reason(evidence, listed, after)
     {
         return Verdict::FallBack(reason);
     }
-    if let Some(reason) = tear(evidence, after) {
+    if let Some(reason) = inconsistency(evidence, after) {
         return retry(reason);
     }
     match evidence.without_version {
@@ -219,7 +219,7 @@ fn first_problem(broken: &[BrokenPart]) -> Option<(&PartName, &String)> {
 /// Why the listed state of a table was not taken, and cannot be.
 ///
 /// A definition that is the same before the list was read and after the last link was made was in force at the list.
-fn lost_list(evidence: &Evidence<'_>, listed: &ListedEvidence<'_>, after: &Table) -> Option<OffMomentReason> {
+fn off_moment_reason(evidence: &Evidence<'_>, listed: &ListedEvidence<'_>, after: &Table) -> Option<OffMomentReason> {
     let before = evidence.before;
     match listed.directories {
         ListedDirectories::Same => {}
@@ -234,7 +234,7 @@ fn lost_list(evidence: &Evidence<'_>, listed: &ListedEvidence<'_>, after: &Table
 }
 
 /// Why the parts that were taken never were a state of the table.
-fn tear(evidence: &Evidence<'_>, after: &Table) -> Option<RetryReason> {
+fn inconsistency(evidence: &Evidence<'_>, after: &Table) -> Option<RetryReason> {
     let (before, scope, taken) = (evidence.before, evidence.scope, evidence.taken);
     if before.definition != after.definition || before.engine != after.engine {
         return Some(RetryReason::DefinitionChanged);

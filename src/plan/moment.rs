@@ -35,17 +35,17 @@ pub struct ListedSources {
     pub surplus: BTreeSet<PartName>,
 }
 
-/// Decides where each listed part of a table comes from. `standing` are the parts already in the snapshot, linked from
+/// Decides where each listed part of a table comes from. `present` are the parts already in the snapshot, linked from
 /// the last one or, for patch parts, from the live table; `frozen` are those in the shadow.
 #[must_use]
 pub fn listed_sources(
     freeze: &TableFreeze,
-    standing: &BTreeSet<&PartName>,
+    present: &BTreeSet<&PartName>,
     frozen: &BTreeSet<&PartName>,
 ) -> ListedSources {
     let mut surplus = frozen.clone();
     let mut live = BTreeSet::new();
-    for part in freeze.parts().filter(|part| !standing.contains(&part.name)) {
+    for part in freeze.parts().filter(|part| !present.contains(&part.name)) {
         if !surplus.remove(&part.name) {
             live.insert(part.name.clone());
         }
@@ -83,12 +83,12 @@ mod tests {
             let chosen = |is_chosen: fn(&(bool, bool, bool)) -> bool| -> BTreeSet<PartName> {
                 parts.iter().filter(|(_, facts)| is_chosen(facts)).map(|((n, patch), _)| name(*n, *patch)).collect()
             };
-            let (list, standing, frozen) = (chosen(|f| f.0), chosen(|f| f.1), chosen(|f| f.2));
+            let (list, present, frozen) = (chosen(|f| f.0), chosen(|f| f.1), chosen(|f| f.2));
             let freeze = listed(&list.iter().cloned().collect::<Vec<_>>());
-            let sources = listed_sources(&freeze, &standing.iter().collect(), &frozen.iter().collect());
+            let sources = listed_sources(&freeze, &present.iter().collect(), &frozen.iter().collect());
             let kept: BTreeSet<PartName> = frozen.difference(&sources.surplus).cloned().collect();
-            let stands: BTreeSet<PartName> = list.intersection(&standing).cloned().collect();
-            let places = [&stands, &kept, &sources.live];
+            let present_parts: BTreeSet<PartName> = list.intersection(&present).cloned().collect();
+            let places = [&present_parts, &kept, &sources.live];
             let together: BTreeSet<PartName> = places.iter().flat_map(|place| place.iter().cloned()).collect();
             prop_assert_eq!(&together, &list);
             prop_assert_eq!(places.iter().map(|place| place.len()).sum::<usize>(), list.len());

@@ -153,17 +153,17 @@ pub fn main_series(
     configured: Option<&SeriesKey>,
     latest: Option<usize>,
 ) -> SeriesKey {
-    let mut standing: BTreeMap<&SeriesKey, MainSeriesCandidate<'_>> = BTreeMap::new();
+    let mut existing: BTreeMap<&SeriesKey, MainSeriesCandidate<'_>> = BTreeMap::new();
     for (place, (member, lacks)) in members.iter().zip(incomplete).enumerate() {
         if !lacks {
-            standing.insert(member.key, MainSeriesCandidate { key: member.key, tables: member.tables, place });
+            existing.insert(member.key, MainSeriesCandidate { key: member.key, tables: member.tables, place });
         }
     }
     let everything = SeriesKey::default();
     let linked = configured.and(latest).and_then(|place| members.get(place)).map(|member| member.key);
     let wanted = [configured, linked, Some(&everything)].into_iter().flatten();
-    let found = wanted.into_iter().find(|key| standing.contains_key(key));
-    let largest = || standing.values().max_by_key(|series| (series.tables, series.place)).map(|series| series.key);
+    let found = wanted.into_iter().find(|key| existing.contains_key(key));
+    let largest = || existing.values().max_by_key(|series| (series.tables, series.place)).map(|series| series.key);
     found.or_else(largest).or(configured).cloned().unwrap_or_default()
 }
 

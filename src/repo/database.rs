@@ -18,8 +18,8 @@ struct OpenDatabase {
 impl OpenDatabase {
     /// Whether the open file is still at this path: another process may have deleted it.
     fn is_at(&self, path: &Path) -> bool {
-        let stands = |stat: std::fs::Metadata| stat.dev() == self.device && stat.ino() == self.inode;
-        self.path == path && std::fs::symlink_metadata(path).is_ok_and(stands)
+        let exists = |stat: std::fs::Metadata| stat.dev() == self.device && stat.ino() == self.inode;
+        self.path == path && std::fs::symlink_metadata(path).is_ok_and(exists)
     }
 }
 

@@ -298,7 +298,7 @@ impl Holdings {
     }
 
     /// Marks a snapshot that could not be read completely, so that the next reader examines it again.
-    pub fn keep_not(&mut self, id: SnapshotId) {
+    pub fn mark_incomplete(&mut self, id: SnapshotId) {
         self.changed_snapshots.remove(&id);
     }
 

@@ -71,7 +71,7 @@ impl Index {
             let Some(mut summaries) = read()? else { continue };
             if summaries.is_none() {
                 // It opened and then failed: retry with a new file, then elsewhere.
-                throw_away(repository, &place);
+                remove_cache(repository, &place);
                 summaries = read()?.flatten();
             }
             if let Some(summaries) = summaries {
@@ -340,7 +340,7 @@ fn is_garbage(error: &rusqlite::Error) -> bool {
     }
 }
 
-fn throw_away(repository: &Repository, place: &IndexPlace) {
+fn remove_cache(repository: &Repository, place: &IndexPlace) {
     repository.database().close();
     if let Some(path) = file(repository, place) {
         remove(&path);

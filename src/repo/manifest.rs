@@ -201,7 +201,7 @@ pub struct CreateSettings {
     pub include: Vec<String>,
     /// Patterns of the tables left out.
     pub exclude: Vec<String>,
-    /// Patterns of the tables whose data may stay behind.
+    /// Patterns of the tables whose missing data is no warning.
     pub accept: Vec<String>,
     /// Partitions taken; empty for all.
     pub partitions: Vec<String>,

@@ -20,7 +20,7 @@ use super::index::Index;
 use super::layout::part_path;
 use super::parts::PartRecord;
 use super::repository::{Repository, SnapshotState};
-use super::sources_file::{FILE, connect, paths, prepare, throw_away};
+use super::sources_file::{FILE, connect, paths, prepare, remove_cache};
 
 /// Smaller files are found only through their part.
 const LEAST_BYTES: u64 = 4096;
@@ -111,7 +111,7 @@ impl Sources {
                     Ok(sources) => return sources,
                     Err(error) => {
                         tracing::debug!(%error, path = %path.display(), "the cache of sources is rebuilt");
-                        throw_away(&path);
+                        remove_cache(&path);
                     }
                 }
             }
@@ -289,10 +289,10 @@ fn refresh(connection: &mut Connection, repository: &Repository, index: &Index) 
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    let standing: BTreeSet<String> = complete.iter().map(|(_, id)| id.to_string()).collect();
+    let existing: BTreeSet<String> = complete.iter().map(|(_, id)| id.to_string()).collect();
     let mut missing = complete.clone();
     missing.retain(|(_, id)| !known.iter().any(|(_, known, _)| *known == id.to_string()));
-    for (number, id, sequence) in known.iter().filter(|(_, id, _)| !standing.contains(id)) {
+    for (number, id, sequence) in known.iter().filter(|(_, id, _)| !existing.contains(id)) {
         let lost = transaction.execute("DELETE FROM part WHERE snapshot = ?1", [number])?;
         transaction.execute("DELETE FROM snapshot WHERE number = ?1", [number])?;
         if lost > 0 {

@@ -21,6 +21,8 @@ const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL);
     CREATE INDEX part_by_stem ON part (stem);
     CREATE INDEX part_by_snapshot ON part (snapshot);
     CREATE TABLE file (key INTEGER NOT NULL, part INTEGER NOT NULL, PRIMARY KEY (key, part)) WITHOUT ROWID;";
+
+/// The places where the cache may be, the preferred one first.
 pub(super) fn paths(repository: &Repository) -> Vec<PathBuf> {
     let path = |place: IndexPlace| match place {
         // Resolved, because SQLite is configured to follow no link, not even one in a parent path.
@@ -34,7 +36,8 @@ pub(super) fn paths(repository: &Repository) -> Vec<PathBuf> {
     places(repository).into_iter().filter_map(path).collect()
 }
 
-pub(super) fn throw_away(path: &Path) {
+/// Removes a cache that cannot be used, with the files that `SQLite` keeps next to it.
+pub(super) fn remove_cache(path: &Path) {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
     let Ok(dir) = Dir::open(parent, fs::real()) else { return };
     for suffix in ["", "-journal", "-wal", "-shm"] {
@@ -46,6 +49,10 @@ pub(super) fn throw_away(path: &Path) {
     }
 }
 
+/// Opens the cache, and creates it if there is none.
+///
+/// # Errors
+/// If it cannot be opened, or is not the cache of this repository in this version.
 pub(super) fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<Connection> {
     // SQLite would block on a pipe until its other end is opened: only plain files are handed to it.
     for suffix in ["", "-journal", "-wal", "-shm"] {
@@ -62,6 +69,10 @@ pub(super) fn connect(path: &Path, repository: &Repository) -> rusqlite::Result<
     prepare(Connection::open_with_flags(path, flags)?, repository)
 }
 
+/// Creates the tables in an empty database; checks those of another one.
+///
+/// # Errors
+/// As [`connect`].
 pub(super) fn prepare(mut connection: Connection, repository: &Repository) -> rusqlite::Result<Connection> {
     connection.busy_timeout(std::time::Duration::from_secs(2))?;
     // As in the index: a power cut preserves a whole transaction or nothing of it.

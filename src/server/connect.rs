@@ -71,7 +71,7 @@ crate::model::setters! { ConnectOptions {
 
 /// The default deadline of a statement.
 const QUERY_DEADLINE: Duration = Duration::from_secs(60);
-/// The deadline of a `FREEZE` where nothing else is said.
+/// The default deadline of a `FREEZE`.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(3600);
 /// Idle connections are dropped before ClickHouse's own `keep_alive_timeout` (3 s in old configurations) does it.
 const IDLE: Duration = Duration::from_secs(2);

@@ -211,9 +211,9 @@ fn a_target_that_cannot_be_one_is_one_clear_error() {
     for (to, code, said) in [
         (repo.clone(), 1, "the same repository"),
         (folder.join("link"), 1, "the same repository"),
-        (repo.join("snapshots").join(&first), 1, "lies in the other"),
-        (repo.join("new"), 1, "lies in the other"),
-        (folder.to_owned(), 1, "lies in the other"),
+        (repo.join("snapshots").join(&first), 1, "is inside the other"),
+        (repo.join("new"), 1, "is inside the other"),
+        (folder.to_owned(), 1, "is inside the other"),
         (folder.join("file"), 1, "file"),
         (folder.join("full"), 1, "it holds \"mine\""),
     ] {

@@ -62,7 +62,7 @@ fn hostile_lists_of_backups_change_nothing() {
         ("through a link", data_file("link/secret").into(), "link"),
         ("a name of a link", data_file("linked").into(), "is missing, or is not the file"),
         ("twice", list(&twice).into(), "is listed twice"),
-        ("a file in a file", list(&nested).into(), "stands in a file"),
+        ("a file in a file", list(&nested).into(), "is below a file"),
         (
             "huge",
             file("data/d/t/all_1_1_0/columns.txt", "18446744073709551615").into(),
@@ -160,7 +160,7 @@ fn hostile_trees_of_clickhouse_backup_and_of_shadow_change_nothing() {
     let run = chsnap.expect(1, &["import", text(folder.path())]);
     assert!(run.stderr.contains("hint: "), "{}", run.stderr);
     let inside = chsnap.expect(1, &["import", text(&chsnap.repo().join("snapshots"))]);
-    assert!(inside.stderr.contains("lies in the repository"), "{}", inside.stderr);
+    assert!(inside.stderr.contains("is inside the repository"), "{}", inside.stderr);
     assert!(tree(&chsnap.repo().join("snapshots")).is_empty());
 }
 

@@ -11,7 +11,7 @@ use chsnap::repo::ShadowPlace;
 use crate::cli::support::{Lab, names, time};
 
 /// The lock file, locked as another process would.
-fn hold(lab: &Lab, text: &str) -> File {
+pub(super) fn hold(lab: &Lab, text: &str) -> File {
     let path = lab.repo().join("lock");
     fs::write(&path, text).expect("a lock file");
     let file = File::open(path).expect("the lock file");
@@ -20,11 +20,12 @@ fn hold(lab: &Lab, text: &str) -> File {
 }
 
 /// Releases it for good: closing would leave it to a child that another test is just forking.
-fn release(held: &File) {
+pub(super) fn release(held: &File) {
     held.unlock().expect("the lock is released");
 }
 
-const HOLDER: &str = r#"{"host":"ch7","boot":"b","pid":4711,"since":"2026-11-22T02:00:00Z","command":"create"}"#;
+pub(super) const HOLDER: &str =
+    r#"{"host":"ch7","boot":"b","pid":4711,"since":"2026-11-22T02:00:00Z","command":"create"}"#;
 
 #[test]
 fn a_writer_that_finds_the_lock_taken_names_its_holder_and_changes_nothing() {

@@ -102,6 +102,7 @@ fn a_month_on_old_snapshots_is_refused_until_one_command_and_ends_pruned() {
     assert_eq!((&prune["outcome"], &prune["result"]["state"]), (&"refused".into(), &"refused".into()), "{prune}");
     let reason = prune["reason"].as_str().expect("a reason");
     assert!(reason.contains("snapshots would be removed, more than 50 %"), "{reason}");
+    assert_eq!(summary["reason"], prune["reason"], "the reason of the worst step");
     assert_eq!(summary["removed"], serde_json::json!([]), "what was refused still stands");
     assert!(summary["error"].as_str().expect("an error").starts_with("prune: refused, nothing was removed: "));
     let hint = summary["hint"].as_str().expect("a hint");

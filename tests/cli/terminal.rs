@@ -210,3 +210,55 @@ fn tables_that_are_frozen_are_events_too() {
         assert!(stages.contains(&stage), "{stages:?}");
     }
 }
+
+/// The lines that commands write to a terminal of this many columns.
+fn lines_on_a_terminal(chsnap: &Chsnap, columns: usize, arguments: &[&str]) -> Vec<String> {
+    let words = [env!("CARGO_BIN_EXE_chsnap")].into_iter().chain(arguments.iter().copied());
+    let line = shlex::try_join(words).expect("words");
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &format!("stty cols {columns} rows 24; {line}"), "/dev/null"]).stdin(Stdio::null());
+    command.env("TERM", "xterm-256color").env_remove("COLUMNS").env_remove("NO_COLOR");
+    for (name, value) in chsnap.command(&[""; 0]).get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.output().expect("script, of util-linux, runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|line| console::strip_ansi_codes(line.trim_end_matches('\r')).into_owned()).collect()
+}
+
+/// Answers and messages that are sentences are wrapped between words; lines for programs (Nagios, systemd) are not.
+#[test]
+fn sentences_are_wrapped_at_the_width_of_the_terminal() {
+    let (lab, nights) = Lab::with_nights(2);
+    let chsnap = lab.chsnap().clone();
+    let held = super::lock::hold(&lab, super::lock::HOLDER);
+    let commands: [&[&str]; 10] = [
+        &["rm", "latest", "--lock-wait", "200ms"],
+        &["show", "--access"],
+        &["simulate", "--keep-daily", "7", "--keep-weekly", "4", "--keep-monthly", "12", "--keep-yearly", "3"],
+        &["config", "check"],
+        &["config", "show"],
+        &["prune", "--keep-daily", "neither a number nor unlimited"],
+        &["pin", "latest", "--reason", "an audit that goes on for a year and needs this snapshot until it is over"],
+        &["show", "a-name-that-no-snapshot-has-and-that-is-rather-long-for-a-name-of-one"],
+        &["rm", &nights[0], "--dry-run"],
+        &["unlock"],
+    ];
+    for columns in [60, 80, 100, 140] {
+        for arguments in commands {
+            for line in lines_on_a_terminal(&chsnap, columns, arguments) {
+                let width = console::measure_text_width(&line);
+                assert!(width <= columns, "{columns}: {arguments:?}: {width} columns\n{line}");
+            }
+        }
+    }
+    let waits = lines_on_a_terminal(&chsnap, 60, commands[0]);
+    assert!(
+        waits.first().is_some_and(|line| line.starts_with("warning: waiting up to 200ms for the lock")),
+        "{waits:?}"
+    );
+    super::lock::release(&held);
+}

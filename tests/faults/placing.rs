@@ -64,7 +64,7 @@ fn a_file_with_as_many_links_as_it_may_have_is_copied_and_its_copy_linked_from_t
         assert_eq!(contents(&data), contents(&world.folder.path().join("ch/data")), "night {night}");
         assert!(links_below(&world.snapshots()).iter().all(|links| *links <= 3), "night {night}");
         copied.push(report.placed.copied.files);
-        let (files, warnings) = (report.afresh_files, report.warnings);
+        let (files, warnings) = (report.recopied_files, report.warnings);
         assert_eq!(
             warnings.iter().any(|warning| warning.message.starts_with(&format!("{files} files were copied although"))),
             files > 0

@@ -83,7 +83,7 @@ fn a_list_can_be_of_some_snapshots() {
     assert_eq!(listed(&["--table", "posthog.*"]), ids[2..]);
     assert_eq!(listed(&["--table", "shop.orders", "--last", "1"]), ids[2..]);
     let run = lab.run(0, &["list", "--table", "no.such"]);
-    assert_eq!(run.stdout, "no snapshot is like that\n");
+    assert_eq!(run.stdout, "no snapshot matches\n");
     assert!(lab.run(2, &["list", "--since", "yesterday"]).stderr.contains("30d"));
 }
 

@@ -35,7 +35,7 @@ const MASKS: [(&str, &str); 30] = [
     // The host, as doctor sees it.
     (r#"Linux \d[^\s"]*"#, "Linux [release]"),
     (r"this is (?:root|the user \d+, who must be the server's own \(the probes below tell\))", "this is [user]"),
-    (r"lies on \S+ \(\S+ at [^\s)]+\)", "lies on [filesystem]"),
+    (r" is on \S+ \(\S+ at [^\s)]+\)", " is on [filesystem]"),
     (r#", on \S+ at [^\s"]+"#, ", on [filesystem]"),
     (r"its filesystem allows [\d,]+", "its filesystem allows [number]"),
     (r"[\d,]+\s+of\s+[\d,]+\s+inodes", "[inodes] of [inodes] inodes"),

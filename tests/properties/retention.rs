@@ -66,7 +66,7 @@ fn time() -> impl Strategy<Value = DateTime<Utc>> {
 }
 
 fn candidate() -> impl Strategy<Value = Candidate> {
-    let standing = prop_oneof![
+    let health = prop_oneof![
         8 => Just(SnapshotHealth::Good),
         1 => Just(SnapshotHealth::Damaged),
         2 => Just(SnapshotHealth::Incomplete),
@@ -74,10 +74,10 @@ fn candidate() -> impl Strategy<Value = Candidate> {
     ];
     let name = option::weighted(0.3, "[ab][12]?");
     let tags = vec("[ab]", 0..2);
-    (time(), 0_u64..2, name, tags, option::weighted(0.05, Just("kept".to_owned())), standing, series()).prop_map(
-        |(time, sequence, name, tags, pin, standing, series)| {
+    (time(), 0_u64..2, name, tags, option::weighted(0.05, Just("kept".to_owned())), health, series()).prop_map(
+        |(time, sequence, name, tags, pin, health, series)| {
             let is_other = series != MAIN;
-            Candidate { time, sequence, name, tags, pin, standing, series, is_other }
+            Candidate { time, sequence, name, tags, pin, health, series, is_other }
         },
     )
 }
@@ -194,7 +194,7 @@ fn moment_before(span: CalendarSpan, moment: DateTime<Utc>, zone: Tz) -> DateTim
 /// Which snapshots stay, said rule by rule and snapshot by snapshot, without walking a list and counting.
 fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
     let later = |one: usize, other: usize| candidates[one].cmp(&candidates[other]).then(other.cmp(&one)).is_gt();
-    let unreadable = |index: &usize| matches!(candidates[*index].standing, SnapshotHealth::Unreadable(_));
+    let unreadable = |index: &usize| matches!(candidates[*index].health, SnapshotHealth::Unreadable(_));
     let (counting, others): (Vec<usize>, Vec<usize>) =
         (0..candidates.len()).partition(|index| !unreadable(index) && candidates[*index].time <= now());
     let pinned = (0..candidates.len()).filter(|index| candidates[*index].pin.is_some());
@@ -207,14 +207,14 @@ fn model(candidates: &[Candidate], policy: &Policy) -> BTreeSet<usize> {
         let within = policy.keep_other_within;
         let has_ended = series != MAIN && !within.is_zero() && newest <= moment_before(within, now(), policy.zone);
         if !has_ended {
-            let is_whole = |index: &usize| candidates[*index].standing != SnapshotHealth::Incomplete;
+            let is_whole = |index: &usize| candidates[*index].health != SnapshotHealth::Incomplete;
             let (whole, incomplete): (Vec<usize>, Vec<usize>) = members.iter().copied().partition(is_whole);
             let among_all = by_rules(candidates, &members, policy);
             kept.extend(among_all.iter().filter(|index| incomplete.contains(index)));
             kept.extend(by_rules(candidates, &whole, policy));
         }
         for index in &members {
-            let rank = |index: usize| match candidates[index].standing {
+            let rank = |index: usize| match candidates[index].health {
                 SnapshotHealth::Good => 0,
                 SnapshotHealth::Damaged => 1,
                 _ => 2,
@@ -371,7 +371,7 @@ proptest! {
 
     #[test]
     fn incomplete_snapshots_push_no_complete_one_out(candidates in vec(candidate(), 0..60), policy in policy()) {
-        let is_whole = |candidate: &&Candidate| candidate.standing != SnapshotHealth::Incomplete;
+        let is_whole = |candidate: &&Candidate| candidate.health != SnapshotHealth::Incomplete;
         let whole: Vec<Candidate> = candidates.iter().filter(is_whole).cloned().collect();
         let sorted = |list: &[Candidate], policy: &Policy| {
             let kept = kept(&decide(list, policy, now()));
@@ -389,8 +389,8 @@ proptest! {
         candidates in vec(candidate(), 0..60),
         policy in policy(),
     ) {
-        let all_are = |standing: SnapshotHealth| -> Vec<Candidate> {
-            candidates.iter().map(|one| Candidate { standing: standing.clone(), ..one.clone() }).collect()
+        let all_are = |health: SnapshotHealth| -> Vec<Candidate> {
+            candidates.iter().map(|one| Candidate { health: health.clone(), ..one.clone() }).collect()
         };
         let [good, incomplete] = [SnapshotHealth::Good, SnapshotHealth::Incomplete].map(all_are);
         prop_assert_eq!(kept(&decide(&good, &policy, now())), kept(&decide(&incomplete, &policy, now())));
@@ -401,10 +401,10 @@ proptest! {
         candidates in vec(candidate(), 0..60),
         policy in policy(),
     ) {
-        let policy = Policy { keep_other_within: CalendarSpan::default(), ..policy.sparing_the_last() };
+        let policy = Policy { keep_other_within: CalendarSpan::default(), ..policy.keeping_the_last() };
         let kept = kept(&decide(&candidates, &policy, now()));
         let mut newest: BTreeMap<&str, &Candidate> = BTreeMap::new();
-        for candidate in candidates.iter().filter(|one| one.standing == SnapshotHealth::Good && one.time <= now()) {
+        for candidate in candidates.iter().filter(|one| one.health == SnapshotHealth::Good && one.time <= now()) {
             let best = newest.entry(&candidate.series).or_insert(candidate);
             *best = (*best).max(candidate);
         }

@@ -20,7 +20,7 @@ pub(in super::super) struct VerifyDocument {
     pub(in super::super) snapshots: Vec<String>,
     /// Snapshots with damage that an earlier check found and this one did not read.
     pub(in super::super) noted_damaged: Vec<String>,
-    /// The problem.
+    /// The damage.
     pub(in super::super) damage: Vec<DamageRow>,
     /// Owners and modes that differ from the record.
     pub(in super::super) drift: Vec<DriftRow>,
@@ -30,7 +30,7 @@ pub(in super::super) struct VerifyDocument {
     pub(in super::super) removed: Vec<String>,
     /// Snapshots on a filesystem that could not keep owners and modes, which were not compared.
     pub(in super::super) ids_not_compared: Vec<String>,
-    /// A reason why parts have no usable checksums.
+    /// The reasons why parts have no usable checksums.
     pub(in super::super) unverifiable: Vec<UnverifiableRow>,
     /// The time since which every byte has been read, if some parts were spared because of earlier checks.
     pub(in super::super) oldest: Option<DateTime<Utc>>,

@@ -146,7 +146,7 @@ fn incomplete(facts: &Facts) -> Option<ReportFinding> {
 fn disk(facts: &Facts) -> Option<ReportFinding> {
     let days = facts.usage.growth.days_until_full.filter(|days| *days < SOON_DAYS)?;
     let text = format!("The disk is full in {days:.0} days at this rate");
-    let next = "See what holds the space, and what the rules would let go:";
+    let next = "See what takes the space, and what the rules would remove:";
     Some(finding(FindingKind::DiskFilling, ReportSeverity::Warning, text, next, "chsnap usage; chsnap prune --dry-run"))
 }
 

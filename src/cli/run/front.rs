@@ -163,9 +163,8 @@ impl CommandSteps<'_> {
                 let files = count(verified.damaged.len() as u64, "file");
                 let first = verified.damaged.first().map(|path| format!(", {path} first")).unwrap_or_default();
                 let message = format!("{files} of share {} {are} damaged{first}", verified.share);
-                let hint = format!(
-                    "{chsnap} verify --level data --repair puts intact copies in their places, where there are any"
-                );
+                let hint =
+                    format!("{chsnap} verify --level data --repair replaces them with intact copies, if there are any");
                 StepResult::Damaged { message, hint: Some(hint) }
             }
             (DAMAGED, Some(StepFindings::Drilled(drilled))) => {

@@ -21,8 +21,8 @@ pub(super) struct Unseen {
     pub(super) reason: &'static str,
 }
 
-const RELATIVE: &str = "is another file for each directory that it is started in";
-const HERE_DOCUMENT: &str = "stands in front of a here-document, whose lines cannot be distinguished from commands";
+const RELATIVE: &str = "is a relative path, which names another file in each working directory";
+const HERE_DOCUMENT: &str = "is followed by a here-document, whose lines cannot be distinguished from commands";
 const EXPANDED: &str = "is known only once the shell has read it";
 
 /// A word without its quotes.

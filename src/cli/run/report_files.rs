@@ -52,7 +52,7 @@ impl Drop for ReportFiles {
     fn drop(&mut self) {
         let removed = [WARNINGS, SUMMARY].into_iter().try_for_each(|name| self.dir.remove_file(name));
         if let Err(error) = removed.and_then(|()| self.above.remove_dir(&self.name)) {
-            tracing::debug!(error = chsnap::monitor::chain(&error), "the files of a hook stay behind");
+            tracing::debug!(error = chsnap::monitor::chain(&error), "the files of a hook are not removed");
         }
     }
 }

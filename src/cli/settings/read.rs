@@ -11,7 +11,7 @@ use super::schema::{KeyShape, OptionKey, Schema, only_by_hand};
 use super::{ConfigProblem, Configuration, ConfiguredValue, GLOBAL, Layer, Section, ValueOrigin};
 
 /// The answer to a password in a file.
-const NO_PASSWORD: &str = "a password never stands in a configuration file: name a file with password_file, or set \
+const NO_PASSWORD: &str = "a configuration file never contains a password: name a file with password_file, or set \
     CHSNAP_PASSWORD, or let systemd load the credential clickhouse-password";
 
 struct ConfigReader<'a> {

@@ -175,7 +175,7 @@ impl OptionKey {
         }
         if ABSOLUTE.contains(&self.long.as_str()) && !std::path::Path::new(value).is_absolute() {
             return Some(format!(
-                "{} is {value:?}, which is another place for each directory that chsnap is started in: write an absolute path",
+                "{} is a relative path, {value:?}: write an absolute one",
                 self.long.replace('-', "_")
             ));
         }

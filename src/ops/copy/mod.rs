@@ -46,7 +46,7 @@ pub fn dry_run(
     request: &Request,
     now: DateTime<Utc>,
 ) -> Result<CopyDryRun, OpError> {
-    let survey = CopySurvey::read(source, target.standing(), &request.wanted, now)?;
+    let survey = CopySurvey::read(source, target.existing(), &request.wanted, now)?;
     target.check_server(source, request.allow_other_server)?;
     exec::pool(request.jobs)?.install(|| survey.estimate(source, target, request))
 }
@@ -88,9 +88,9 @@ fn copy_into(
     let monitor = stages.monitor();
     let pool = &exec::pool(request.jobs)?;
     // A request that cannot be met, or that does not fit, creates no repository.
-    let survey = CopySurvey::read(source, target.standing(), &request.wanted, now())?;
+    let survey = CopySurvey::read(source, target.existing(), &request.wanted, now())?;
     target.check_server(source, request.allow_other_server)?;
-    if target.standing().is_none() {
+    if target.existing().is_none() {
         survey.check_room_of_first(source, &target, request.min_free_bytes)?;
     }
     drop(survey);

@@ -147,7 +147,7 @@ pub struct CopiedTotals {
     /// The share of those that an interrupted copy had left.
     pub resumed: PartTally,
     /// Files that were copied because an equal one has reached its link limit.
-    pub afresh_files: u64,
+    pub recopied_files: u64,
     /// Its definitions, dumps and other files outside parts.
     pub metadata_files: u64,
     /// The pin that was copied with it.

@@ -159,7 +159,7 @@ impl SnapshotCopy<'_, '_> {
             totals: described.manifest.totals,
             placed: described.manifest.placed,
             resumed: counts.resumed(),
-            afresh_files: counts.afresh_files(),
+            recopied_files: counts.recopied_files(),
             metadata_files: original.manifest.metadata.len() as u64,
             pin: original.pin.clone(),
             intact,
@@ -281,7 +281,7 @@ impl SnapshotCopy<'_, '_> {
     /// Adds the warnings about a snapshot that was copied.
     fn warn_of(&mut self, copied: &CopiedTotals) {
         let id = self.planned.0;
-        self.run.report.warnings.extend(copying::link_limit_warning(copied.afresh_files));
+        self.run.report.warnings.extend(copying::link_limit_warning(copied.recopied_files));
         self.run.report.warnings.extend(copied.intact.iter().map(|part| part.warning(id)));
     }
 

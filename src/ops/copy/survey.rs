@@ -68,8 +68,8 @@ impl CopySurvey {
         }
         let usable: Vec<&Summary> = index.summaries().iter().filter(is_usable).collect();
         let ids: Vec<SnapshotId> = usable.iter().map(|summary| summary.id).collect();
-        let standing = target.map(Index::open).transpose()?;
-        let there = standing.as_ref().map_or(&[][..], Index::summaries);
+        let existing = target.map(Index::open).transpose()?;
+        let there = existing.as_ref().map_or(&[][..], Index::summaries);
         let past = target.map(TargetJournal::read).unwrap_or_default();
         let (mut compared, mut pins) = (BTreeMap::new(), BTreeMap::new());
         for summary in usable {
@@ -92,7 +92,7 @@ impl CopySurvey {
         }
         let target = match target {
             Some(target) => CopyTarget {
-                standing: there.iter().map(|summary| (summary.id, summary.sequence.unwrap_or(0))).collect(),
+                existing: there.iter().map(|summary| (summary.id, summary.sequence.unwrap_or(0))).collect(),
                 trashed: target.removed_ids()?.into_iter().collect(),
                 removed: past.removed,
             },
@@ -119,7 +119,7 @@ impl CopySurvey {
             needed.count(&records, &[], &|_| false);
             needed.count_files(&files, false);
         }
-        if target.standing().is_none() {
+        if target.existing().is_none() {
             needed.count_repository();
         }
         needed.check_room(min_free_bytes)
@@ -139,9 +139,9 @@ impl CopySurvey {
     ) -> Result<CopyDryRun, OpError> {
         let (mut planned, mut warnings) = (Vec::new(), self.warnings.clone());
         let mut last: Option<PartList> = None;
-        let index = target.standing().map(Index::open).transpose()?;
+        let index = target.existing().map(Index::open).transpose()?;
         let mut needed = Needed::new(target.room()?);
-        if target.standing().is_none() {
+        if target.existing().is_none() {
             needed.count_repository();
         }
         for (id, decision) in &self.plan.snapshots {
@@ -153,7 +153,7 @@ impl CopySurvey {
                 CopyDecision::Copy { sequence } => match read_source(source, *id)? {
                     Err(refusal) => Estimate::Refused(refusal),
                     Ok((records, files)) => {
-                        let bases = match (target.standing(), &index) {
+                        let bases = match (target.existing(), &index) {
                             (Some(repository), Some(index)) => {
                                 Base::nearest(repository, index, (*id, sequence), &summary.content.key)
                             }

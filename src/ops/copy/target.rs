@@ -16,12 +16,12 @@ use crate::repo::{Locked, RepoError, Repository};
 pub struct TargetRepository {
     path: PathBuf,
     verbs: Arc<dyn Mutations>,
-    standing: Option<Repository>,
+    existing: Option<Repository>,
 }
 
 impl std::fmt::Debug for TargetRepository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("path", &self.path).field("standing", &self.standing).finish_non_exhaustive()
+        f.debug_struct("Target").field("path", &self.path).field("standing", &self.existing).finish_non_exhaustive()
     }
 }
 
@@ -37,7 +37,7 @@ impl TargetRepository {
         if own.starts_with(&other) || other.starts_with(&own) {
             return Err(overlapping());
         }
-        let standing = match Repository::open(path, verbs) {
+        let existing = match Repository::open(path, verbs) {
             Err(RepoError::NotARepository { .. }) => match Repository::check_init(path, verbs) {
                 Ok(()) => None,
                 // Another copy has created it in the meantime.
@@ -46,13 +46,13 @@ impl TargetRepository {
             },
             repository => Some(repository?),
         };
-        match &standing {
+        match &existing {
             // For example a bind mount: another path to the same directory.
             Some(repository) if repository.dir().identity()? == source.dir().identity()? => return Err(overlapping()),
             Some(repository) => repository.check_writable_format()?,
             None => {}
         }
-        Ok(Self { path: path.to_owned(), verbs: Arc::clone(verbs), standing })
+        Ok(Self { path: path.to_owned(), verbs: Arc::clone(verbs), existing })
     }
 
     /// Its path, existing or not.
@@ -63,19 +63,19 @@ impl TargetRepository {
 
     /// The repository, if it exists already.
     #[must_use]
-    pub fn standing(&self) -> Option<&Repository> {
-        self.standing.as_ref()
+    pub fn existing(&self) -> Option<&Repository> {
+        self.existing.as_ref()
     }
 
     /// Checks that it belongs to the source's server, or to none yet.
     pub(super) fn check_server(&self, source: &Repository, allow_other: bool) -> Result<(), OpError> {
-        same_server_for_copy(self.standing().and_then(Repository::server), source.server(), allow_other)
+        same_server_for_copy(self.existing().and_then(Repository::server), source.server(), allow_other)
     }
 
     /// Opens the repository, or creates it if it is missing.
     pub(super) fn open_or_make(self, now: DateTime<Utc>) -> Result<Repository, OpError> {
-        let Self { path, verbs, standing } = self;
-        match standing.map_or_else(|| init(&path, now, &verbs), Ok) {
+        let Self { path, verbs, existing } = self;
+        match existing.map_or_else(|| init(&path, now, &verbs), Ok) {
             // Another copy may have created it in the meantime.
             Err(error @ OpError::Repo(RepoError::AlreadyARepository { .. } | RepoError::NotEmpty { .. })) => {
                 Repository::open(&path, &verbs).map_err(|_| error)
@@ -86,7 +86,7 @@ impl TargetRepository {
 
     /// The free space for the copies: in the repository, or in its nearest existing parent directory.
     pub(super) fn room(&self) -> Result<TargetRoom, OpError> {
-        if let Some(repository) = &self.standing {
+        if let Some(repository) = &self.existing {
             return TargetRoom::of(repository);
         }
         let path = resolved(&self.path);

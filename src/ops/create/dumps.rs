@@ -293,14 +293,14 @@ impl Dumper<'_> {
             Ok(ReadOnce::Whole(written)) => return Ok(written),
             Ok(ReadOnce::OverLimit) => return Err(over()),
             Ok(ReadOnce::Doubtful) | Err(Broken::Server(ServerError::Unreachable { .. })) => {}
-            Err(broken) => return Err(broken.trouble(table)),
+            Err(broken) => return Err(broken.into_failure(table)),
         }
         self.remove_unfinished().map_err(DumpFailure::All)?;
         match self.read_once(table, columns, true) {
             Ok(ReadOnce::Whole(written)) => Ok(written),
             Ok(ReadOnce::OverLimit) => Err(over()),
             Ok(ReadOnce::Doubtful) => Err(not_readable(table, "its answer may be cut short".to_owned())),
-            Err(broken) => Err(broken.trouble(table)),
+            Err(broken) => Err(broken.into_failure(table)),
         }
     }
 
@@ -483,7 +483,7 @@ impl From<FsError> for Broken {
 }
 
 impl Broken {
-    fn trouble(self, table: &Table) -> DumpFailure {
+    fn into_failure(self, table: &Table) -> DumpFailure {
         match self {
             Self::Server(error) => Dumper::refused(table, error),
             Self::Fs(error) => error.into(),

@@ -194,7 +194,7 @@ pub fn create(
     }
     let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
     if listed.is_some() {
-        plan.want_listed();
+        plan.request_listed_state();
     }
     let mut warnings = plan.warnings.clone();
     warnings.extend(recovery.warnings());
@@ -229,7 +229,7 @@ pub fn create(
         placed: manifest.placed,
         dumped: manifest.dumped,
         resumed: counts.resumed(),
-        afresh_files: counts.afresh_files(),
+        recopied_files: counts.recopied_files(),
         warnings,
         seconds,
     })

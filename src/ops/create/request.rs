@@ -94,12 +94,12 @@ crate::model::setters! { Replicas {
     with_max_delay => max_delay: Duration,
 } }
 
-/// As far as one may be behind its peers where nothing else is said.
+/// The default of the delay that a replica may have.
 pub const MAX_REPLICA_DELAY: Duration = Duration::from_secs(300);
 
-/// How long replicated tables may take to catch up where nothing else is said.
+/// The default of the time that replicated tables may take to catch up.
 const REPLICA_SYNC: Duration = Duration::from_secs(10);
-/// How long a freeze runs before it is said what it may be waiting for, where nothing else is said.
+/// The default of the time after which a running freeze is reported, with what it may be waiting for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Nothing is waited for.
@@ -263,7 +263,7 @@ pub struct Report {
     /// What the snapshot holds of tables without parts.
     pub dumped: DumpTotals,
     /// Files that were copied because an equal one has reached its link limit.
-    pub afresh_files: u64,
+    pub recopied_files: u64,
     /// What the person should know: with any warning the exit code is 3.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.

@@ -127,7 +127,7 @@ impl CreateRun<'_> {
         };
         // A definition is read between these two readings of the restores' notes.
         let mut held = restore::held_tables(&local)?;
-        let rounds = start_rounds(stages, work_of(&plan), bytes);
+        let rounds = start_rounds(stages, planned_work(&plan), bytes);
         let tree = Rounds { table_freezer, now, disks: &disks }.run(
             incoming,
             plan.freeze.clone(),
@@ -136,7 +136,7 @@ impl CreateRun<'_> {
             &mut warnings,
         )?;
         drop(rounds);
-        warnings.extend(copying::link_limit_warning(copying.counts.afresh_files()));
+        warnings.extend(copying::link_limit_warning(copying.counts.recopied_files()));
         let options = fs::CopyOptions::new(true, rate.as_ref(), &advanced);
         let around = (&local, previous.as_ref());
         let Dumps { outcomes: dumps, files } = self.take_dumps(&plan, incoming, around, options, &mut warnings)?;
@@ -326,7 +326,7 @@ fn start_rounds<'a>(stages: &Stages<'a>, total: StageWork, bytes: u64) -> [Stage
 }
 
 /// The tables to freeze, with all their parts.
-fn work_of(plan: &CreatePlan) -> StageWork {
+fn planned_work(plan: &CreatePlan) -> StageWork {
     let parts: usize = plan.freeze.iter().map(|freeze| freeze.parts().count()).sum();
     StageWork { tables: plan.freeze.len() as u64, parts: parts as u64, ..StageWork::default() }
 }

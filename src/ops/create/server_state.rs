@@ -52,7 +52,7 @@ impl StateWriter<'_> {
         }
         self.keep_workloads()?;
         for (what, path) in &places.in_keeper {
-            self.say_what_is_in_keeper(what, path.as_deref())?;
+            self.warn_of_objects_in_keeper(what, path.as_deref())?;
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl StateWriter<'_> {
     }
 
     /// Warns about objects in Keeper that are not in the snapshot.
-    fn say_what_is_in_keeper(&mut self, what: &InKeeper, path: Option<&str>) -> Result<(), OpError> {
+    fn warn_of_objects_in_keeper(&mut self, what: &InKeeper, path: Option<&str>) -> Result<(), OpError> {
         let (what, names) = match what {
             InKeeper::Access { storage } => {
                 let names = self.listed("users", server::access_names(self.server, storage))?;

@@ -49,13 +49,13 @@ impl Shadow<'_> {
         Ok((dir, placed))
     }
 
-    /// Decides where the listed parts of a frozen table come from, and removes other parts that were frozen. `standing`
+    /// Decides where the listed parts of a frozen table come from, and removes other parts that were frozen. `present`
     /// are the parts already in the snapshot.
     pub(super) fn keep_listed(
         &self,
         freeze: &TableFreeze,
         name: &FreezeName,
-        standing: &BTreeSet<&PartName>,
+        present: &BTreeSet<&PartName>,
     ) -> Result<ListedSources, OpError> {
         let mut shadows = Vec::new();
         for path in &freeze.table.data_paths {
@@ -68,7 +68,7 @@ impl Shadow<'_> {
             shadows.push((dir, parts));
         }
         let frozen = shadows.iter().flat_map(|(_, parts)| parts.iter()).collect();
-        let sources = listed_sources(freeze, standing, &frozen);
+        let sources = listed_sources(freeze, present, &frozen);
         for (dir, parts) in &shadows {
             let surplus = parts.iter().filter(|part| sources.surplus.contains(part));
             let surplus: Vec<&PartName> = surplus.collect();

@@ -96,16 +96,16 @@ impl TableFreezer<'_> {
         let table_dir = TableDir { table: &attempt.freeze.table, dir: &dir, path: &path };
         if let Some(listed) = self.listed_state(&attempt.freeze) {
             // The definition is read after this: an ALTER that swaps files of a part shows there.
-            let standing = linked.parts.iter().chain(&parts).map(|part| &part.name).collect();
-            let sources = self.shadow().keep_listed(&attempt.freeze, statement.name, &standing)?;
+            let present = linked.parts.iter().chain(&parts).map(|part| &part.name).collect();
+            let sources = self.shadow().keep_listed(&attempt.freeze, statement.name, &present)?;
             parts.extend(self.link_live(&sources.live, &live, table_dir)?);
             if listed.is_replaced(&attempt.freeze.table, self.context.local)? {
                 attempt.directories = ListedDirectories::Replaced;
             }
         } else if attempt.freeze.remote.is_some() {
-            let standing: BTreeSet<&PartName> = linked.parts.iter().map(|part| &part.name).collect();
+            let present: BTreeSet<&PartName> = linked.parts.iter().map(|part| &part.name).collect();
             let listed = live_parts(&attempt.freeze, &live).into_iter().map(|(part, _)| &part.name);
-            let names = listed.filter(|name| !standing.contains(name)).cloned().collect();
+            let names = listed.filter(|name| !present.contains(name)).cloned().collect();
             parts.extend(self.link_live(&names, &live, table_dir)?);
         }
         if let Some(extension) = &linked.extension {

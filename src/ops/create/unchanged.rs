@@ -224,12 +224,12 @@ impl UnchangedParts<'_> {
         let linked: BTreeSet<&PartName> = wider.linked_parts().map(|part| &part.name).collect();
         let (kept, torn): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| linked.contains(&part.name));
         parts = kept;
-        torn.par_iter().try_for_each(|part| self.take_away(to, &part.name))?;
+        torn.par_iter().try_for_each(|part| self.remove_links(to, &part.name))?;
         Ok(Linked { parts, extension: Some(extension) })
     }
 
     /// Removes the links of a part.
-    fn take_away(&self, from: Destination<'_>, name: &PartName) -> Result<(), OpError> {
+    fn remove_links(&self, from: Destination<'_>, name: &PartName) -> Result<(), OpError> {
         self.context.copying.links.forget(&from.path.join(name.as_str()));
         exec::remove_tree(from.table, name.as_str(), &|_| ())?;
         Ok(())
@@ -270,7 +270,7 @@ impl UnchangedParts<'_> {
                 let Some(copied) =
                     self.context.copying.link_or_copy(&earlier.dir.open_dir(name.as_str())?, name, to)?
                 else {
-                    self.take_away(to, name)?;
+                    self.remove_links(to, name)?;
                     return Ok(None);
                 };
                 let (made, entries) = to.table.open_and_list(name.as_str())?;

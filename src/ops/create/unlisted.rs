@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::exec::{ExecError, LiveTable};
 use crate::fs::{Dir, ErrorKind, FsError};
 use crate::model::{
-    PartName, Unlisted, UnlistedTable, Warning, WarningKind, awaits_mutation, mutation_version, standing_parts,
+    PartName, Unlisted, UnlistedTable, Warning, WarningKind, active_by_name, awaits_mutation, mutation_version,
 };
 use crate::ops::error::OpError;
 use crate::ops::unlisted::directory_names;
@@ -115,7 +115,7 @@ impl TableFreezer<'_> {
         let selection = &self.request.selection;
         let is_wanted =
             |name: &PartName| name.partition().is_some_and(|partition| selection.wants_partition(&partition.of_data()));
-        Ok(standing_parts(names).into_iter().filter(is_wanted).collect())
+        Ok(active_by_name(names).into_iter().filter(is_wanted).collect())
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) fn examine(
         findings.warn(
             "tables",
             format!("{text}; {}{more}", named.join("; ")),
-            "chsnap create --dry-run shows them all; --accept 'db.table' lets one stay behind, --exclude leaves it out, each \
-             for every night as accept and exclude in [create]",
+            "chsnap create --dry-run shows them all; --accept 'db.table' suppresses the warning, --exclude leaves the table out; accept and exclude in \
+             [create] do so for every night",
         );
     }
     if !plan.unmatched.is_empty() {
@@ -297,10 +297,10 @@ impl Examined<'_> {
             );
             let remedy = match shadow_owner(&entry.name.to_string_lossy(), self.repository.id()) {
                 ShadowOwner::Ours => {
-                    "it is of this repository: chsnap gc removes it if a run was interrupted; else it can be removed"
+                    "it belongs to this repository: chsnap gc removes it if a run was interrupted; else you can remove it"
                 }
                 ShadowOwner::OtherRepository => {
-                    "it is of another repository of chsnap's; leave it while that one is at work"
+                    "it belongs to another repository of chsnap; leave it there while that one is in use"
                 }
                 ShadowOwner::Other => {
                     "it is not chsnap's: a freeze made by hand or by another tool. It keeps what it links on disk; \

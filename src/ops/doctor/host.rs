@@ -52,10 +52,10 @@ fn mount(repository: &Repository, findings: &mut Findings) {
     let path = repository.path().display();
     let mount = match fs::mount_of(repository.dir()) {
         Ok(Some(mount)) => mount,
-        Ok(None) => return findings.warn("mount", format!("/proc does not tell what {path} lies on"), "mount /proc"),
+        Ok(None) => return findings.warn("mount", format!("/proc does not show the mount of {path}"), "mount /proc"),
         Err(error) => return findings.warn("mount", chain(&error), "mount /proc"),
     };
-    let what = format!("{path} lies on {} ({} at {})", mount.filesystem, mount.source, mount.point.display());
+    let what = format!("{path} is on {} ({} at {})", mount.filesystem, mount.source, mount.point.display());
     if mount.options.iter().any(|option| option == "ro") {
         findings.fail("mount", format!("{what}, which is mounted read-only"), "mount it read-write");
     } else if IN_MEMORY.contains(&mount.filesystem.as_str()) {

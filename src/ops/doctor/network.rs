@@ -59,7 +59,7 @@ mod tests {
     use super::is_async;
 
     #[test]
-    fn an_export_that_forgets_what_it_has_promised_is_seen_where_this_host_is_the_server() {
+    fn an_async_export_is_reported_if_this_host_is_the_server() {
         let exports = "/srv/a\t127.0.0.1(rw,async,wdelay)\n/srv/b\t*(rw,sync,async_not)\n";
         assert!(is_async(exports, "/srv/a"));
         assert!(is_async(exports, "/srv/a/below"));

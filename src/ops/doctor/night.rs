@@ -51,7 +51,7 @@ fn retention(repository: &Repository, night: &Tonight, now: DateTime<Utc>, findi
         Err(error) => findings.fail("retention", chain(&error), "look at the repository with chsnap list"),
         Ok(plan) => {
             let (removed, kept) = (plan.remove.len() as u64, plan.keep.len());
-            let text = format!("the policy lets {} go and keeps {kept}", count(removed, "snapshot"));
+            let text = format!("the policy would remove {} and keep {kept}", count(removed, "snapshot"));
             if plan.guards.is_empty() {
                 return findings.ok("retention", text);
             }

@@ -11,7 +11,7 @@ use crate::repo::{Locked, RepoError, Repository};
 use super::{Findings, chain};
 
 /// The remedy for damage.
-const DAMAGE: &str = "chsnap verify --level data --repair puts intact copies of other snapshots in their places; where there is none, \
+const DAMAGE: &str = "chsnap verify --level data --repair replaces damaged entries with intact copies of other snapshots; if there is none, \
     the next chsnap create takes the part from the server again, if the live one is intact";
 
 /// The remedy for a journal that cannot be read whole.

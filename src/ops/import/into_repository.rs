@@ -12,7 +12,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, ListedImporter, PartRestorer, RestoreMode, TreeDirs};
-use crate::fs::{self, CopyOptions, Dir, RateLimit};
+use crate::fs::{self, CopyOptions, Dir, ErrorKind, RateLimit};
 use crate::model::{Label, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::{Clock, clock_warning};
@@ -142,7 +142,10 @@ pub fn prepare_import<'a>(
     if resolved(&request.directory).starts_with(resolved(repository.path())) {
         return Err(ImportError::InRepository { path: request.directory.clone() }.into());
     }
-    let root = repository.dir().open_elsewhere(&request.directory)?;
+    let root = repository.dir().open_elsewhere(&request.directory).map_err(|error| match error.kind() {
+        ErrorKind::WrongKind => OpError::from(ImportError::NoDirectory { path: request.directory.clone() }),
+        _ => error.into(),
+    })?;
     let source = stages.run(Stage::Discover, || match &request.metadata {
         Some(metadata) => shadow::read(&root, metadata),
         None if root.find(BACKUP_LIST)?.is_some() => native::read(&root),

@@ -132,7 +132,7 @@ fn no_conflicts(dir: &Dir, source: &ImportSource) -> Result<(), ImportError> {
         let clash = part.listed().iter().find(|file| file.path.ancestors().skip(1).any(|above| files.contains(above)));
         if let Some(file) = clash {
             let name = file.path.to_string_lossy().chars().take(200).collect();
-            return Err(ImportError::Name { path: dir.path().join(BACKUP_LIST), name, what: "stands in a file" });
+            return Err(ImportError::Name { path: dir.path().join(BACKUP_LIST), name, what: "is below a file" });
         }
     }
     Ok(())

@@ -70,7 +70,7 @@ pub enum Order {
         /// The least age.
         older_than: Duration,
     },
-    /// Remove the snapshots that the policy lets go.
+    /// Remove the snapshots that no rule of the policy keeps.
     Prune,
     /// Verify the next share.
     Verify {

@@ -98,7 +98,7 @@ impl PullContent {
         if let Some(left_out) = &mut of.head.manifest.secrets_left_out {
             left_out.hidden.retain(|path| files.contains(path));
         }
-        narrow_manifest(&mut of.head.manifest, tables, selection);
+        restrict_manifest(&mut of.head.manifest, tables, selection);
         let wanted: HashMap<TableName, BTreeSet<&PartName>> =
             tables.iter().map(|table| (table.name(), table.parts.iter().map(|part| &part.part).collect())).collect();
         let is_wanted = |part: &RemotePart| {
@@ -160,7 +160,7 @@ fn selection(manifest: &Manifest, tables: &[SourceTable], wanted: &WantedTables)
 }
 
 /// Makes it the manifest of these tables alone. Its label stays with the whole snapshot: a name means one snapshot.
-fn narrow_manifest(manifest: &mut Manifest, tables: &[SourceTable], selection: RecordedSelection) {
+fn restrict_manifest(manifest: &mut Manifest, tables: &[SourceTable], selection: RecordedSelection) {
     let entry = |table: &SourceTable| {
         let parts = || table.parts.iter();
         let unverifiable = parts().find_map(|part| part.unverifiable.clone());

@@ -92,7 +92,7 @@ pub struct LeavingRemote {
 pub struct RemotePrunePlan {
     /// What stays, by repository, the newest first, with all reasons.
     pub keep: Vec<(JudgedRemote, Vec<Reason>)>,
-    /// What goes, by repository, the oldest first.
+    /// Snapshots to remove, by repository, the oldest first.
     pub remove: Vec<LeavingRemote>,
     /// The main series of each repository.
     pub main_series: BTreeMap<String, SeriesKey>,
@@ -124,7 +124,7 @@ struct ReadSnapshot {
 /// A snapshot of the store, or the reason why it cannot be read.
 type ReadRemote = ReadManifest<ReadSnapshot>;
 
-/// Decides what stays and what goes. Changes nothing.
+/// Decides which snapshots stay. Changes nothing.
 ///
 /// # Errors
 /// If the store does not answer, or the repository is not clear.
@@ -146,7 +146,7 @@ pub fn plan_remote_prune(
     })?;
     let mut plan = RemotePrunePlan { names: chosen.clone(), ..RemotePrunePlan::default() };
     let mut leaving: Vec<(usize, JudgedRemote, bool)> = Vec::new();
-    let policy = request.policy.clone().sparing_the_last();
+    let policy = request.policy.clone().keeping_the_last();
     // The names of a repository are adjacent, in the order of their ids.
     let mut first = 0;
     for group in read.chunk_by(|one, other| one.0.repository == other.0.repository) {
@@ -189,7 +189,7 @@ pub fn plan_remote_prune(
 /// a lost host has left.
 fn spare_ended_series(fates: &mut [RetentionDecision], candidates: &[Candidate]) {
     let is_good = |fate: &RetentionDecision| {
-        candidates.get(fate.index).is_some_and(|candidate| candidate.standing == SnapshotHealth::Good)
+        candidates.get(fate.index).is_some_and(|candidate| candidate.health == SnapshotHealth::Good)
     };
     let ended: BTreeSet<String> =
         fates.iter().filter(|fate| fate.is_of_ended_series).filter_map(|fate| fate.series.clone()).collect();
@@ -230,22 +230,22 @@ fn judge_group(group: &[ReadRemote], request: &RemotePruneRequest) -> JudgedGrou
         let pin = request.pins.get(name).cloned();
         let (candidate, label, time, series) = match read {
             Ok(ReadSnapshot { shown, member: RemoteMember { scope, .. }, .. }) => {
-                let standing = if is_incomplete { SnapshotHealth::Incomplete } else { SnapshotHealth::Good };
+                let health = if is_incomplete { SnapshotHealth::Incomplete } else { SnapshotHealth::Good };
                 let candidate = Candidate {
                     time: shown.time,
                     sequence: shown.sequence,
                     name: shown.label.text.clone(),
                     tags: Vec::new(),
                     pin,
-                    standing,
+                    health,
                     series: shown.series.clone(),
                     is_other: scope.key != judged.main,
                 };
                 (candidate, shown.label.text.clone(), shown.time, Some(scope.key.clone()))
             }
             Err(problem) => {
-                let standing = SnapshotHealth::Unreadable(problem.clone());
-                (Candidate { time: name.id.time(), pin, standing, ..Candidate::default() }, None, name.id.time(), None)
+                let health = SnapshotHealth::Unreadable(problem.clone());
+                (Candidate { time: name.id.time(), pin, health, ..Candidate::default() }, None, name.id.time(), None)
             }
         };
         judged.candidates.push(candidate);

@@ -87,7 +87,7 @@ crate::model::setters! { PullRequest {
 /// The repository into which a snapshot is pulled.
 pub enum PullTarget<'a> {
     /// This one.
-    Standing(&'a Repository),
+    Existing(&'a Repository),
     /// One that is created at this path once it is known that there is something to pull.
     Missing(&'a Path, &'a Arc<dyn Mutations>),
 }
@@ -95,7 +95,7 @@ pub enum PullTarget<'a> {
 impl std::fmt::Debug for PullTarget<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Standing(repository) => f.debug_tuple("Standing").field(&repository.path()).finish(),
+            Self::Existing(repository) => f.debug_tuple("Standing").field(&repository.path()).finish(),
             Self::Missing(path, _) => f.debug_tuple("Missing").field(path).finish(),
         }
     }
@@ -151,7 +151,7 @@ pub fn pull(
 ) -> Result<PullReport, OpError> {
     let begun = std::time::Instant::now();
     let stages = &Stages::new(monitor);
-    if let PullTarget::Standing(repository) = target {
+    if let PullTarget::Existing(repository) = target {
         repository.check_writable_format()?;
     }
     // A request that cannot be met creates no repository.
@@ -165,7 +165,7 @@ pub fn pull(
     })?;
     let made;
     let repository = match target {
-        PullTarget::Standing(repository) => *repository,
+        PullTarget::Existing(repository) => *repository,
         PullTarget::Missing(path, verbs) => {
             made = crate::ops::init(path, now(), verbs)?;
             &made
@@ -189,17 +189,17 @@ pub fn pull(
     };
     let mut pull =
         PullRun { remote, names: &names, locked, index: &index, request, stages, now, warnings: &mut warnings };
-    let standing = LocalSnapshots { repository, index: &index, names: &names };
+    let existing = LocalSnapshots { repository, index: &index, names: &names };
     let (id, decision) = if content.is_extract() {
-        standing.decide_on_extract(&content)?
+        existing.decide_on_extract(&content)?
     } else {
-        (name.id, standing.decide(content.head(), name.id)?)
+        (name.id, existing.decide(content.head(), name.id)?)
     };
     report.id = id;
     match decision {
         CopyDecision::Present | CopyDecision::Pin => {
-            let standing = index.summaries().iter().find(|summary| summary.id == id);
-            report.totals = standing.map(|summary| summary.totals).unwrap_or_default();
+            let existing = index.summaries().iter().find(|summary| summary.id == id);
+            report.totals = existing.map(|summary| summary.totals).unwrap_or_default();
             warnings.extend(secrets_only_there(repository, id, content.head())?);
         }
         CopyDecision::Refused(refusal) => return Err(OpError::PullRefused { id: name.id, refusal }),
@@ -273,7 +273,7 @@ impl LocalSnapshots<'_> {
     /// Whether a snapshot with this content is here already, and the place of `id` in the order of the local snapshots.
     fn decide(&self, head: &RemoteHead, id: SnapshotId) -> Result<CopyDecision, OpError> {
         let target = CopyTarget {
-            standing: self
+            existing: self
                 .index
                 .summaries()
                 .iter()
@@ -418,7 +418,11 @@ impl PullRun<'_> {
         let parts = fetcher.stage(&of.parts)?;
         write_files(content, &fetcher)?;
         for directory in &head.directories {
-            fetcher.dress(&incoming.dir().open_beneath(Path::new(&directory.0))?, directory.ownership(), None)?;
+            fetcher.set_metadata(
+                &incoming.dir().open_beneath(Path::new(&directory.0))?,
+                directory.ownership(),
+                None,
+            )?;
         }
         drop((inside, fetching));
         self.seal(content, parts, sequence, incoming)

@@ -50,7 +50,12 @@ impl Fetcher<'_> {
     }
 
     /// Sets the owner, mode and time of a directory that was created here.
-    pub(super) fn dress(&self, dir: &Dir, ownership: Ownership, modified: Option<(i64, u32)>) -> Result<(), OpError> {
+    pub(super) fn set_metadata(
+        &self,
+        dir: &Dir,
+        ownership: Ownership,
+        modified: Option<(i64, u32)>,
+    ) -> Result<(), OpError> {
         dir.set_ownership(self.attainable(ownership))?;
         if let Some(modified) = modified {
             dir.set_modified(modified)?;
@@ -92,7 +97,7 @@ impl Fetcher<'_> {
             let Some(dir) = base.dir.find_beneath(path)? else { continue };
             if let Relinked::Linked { inspected, .. } = exec::link_held(&dir, held, &is_wanted, table)? {
                 let made = table.open_dir(record.part.as_str())?;
-                self.dress(&made, record.directory, Some(record.directory_modified))?;
+                self.set_metadata(&made, record.directory, Some(record.directory_modified))?;
                 return Ok(Some(staged(record, *inspected, Placement::Linked, Some(base.id))));
             }
         }
@@ -134,9 +139,9 @@ impl Fetcher<'_> {
         }
         let linked = self.write_or_link(&part.files, &dir, &|_| true, shared)?;
         for below in part.files.directories.iter().rev() {
-            self.dress(&dir.open_beneath(Path::new(&below.0))?, below.ownership(), Some(below.4))?;
+            self.set_metadata(&dir.open_beneath(Path::new(&below.0))?, below.ownership(), Some(below.4))?;
         }
-        self.dress(&dir, record.directory, Some(record.directory_modified))?;
+        self.set_metadata(&dir, record.directory, Some(record.directory_modified))?;
         let (mut inspected, files) = exec::inspect_to_copy(&dir, dir.entries_with_kind()?)?;
         let is_sound = record.damage.is_empty();
         let problem = match difference(&inspected, record) {

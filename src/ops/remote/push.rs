@@ -23,7 +23,7 @@ use super::secrets::{SecretScope, secrets_in};
 use super::sender::SendScope;
 use super::snapshot::{PushContext, SnapshotPush};
 
-/// Objects that are on their way at once where nothing else is said.
+/// The default number of objects that are sent concurrently.
 pub const PARALLEL: u16 = 8;
 
 /// What a push is asked to do.
@@ -115,8 +115,8 @@ pub fn push(
     // A request that cannot be met creates no remote repository.
     let wanted = wanted(&index, &request.wanted, &mut report.warnings)?;
     let remote = &RemoteRepository::open_or_make(store, now())?;
-    let (standing, mut index, named) = stages.run(Stage::Discover, || -> Result<_, OpError> {
-        let standing = remote.names()?;
+    let (stored_names, mut index, named) = stages.run(Stage::Discover, || -> Result<_, OpError> {
+        let stored_names = remote.names()?;
         let mut named = Vec::with_capacity(wanted.len());
         for summary in &wanted {
             let origin = repository.snapshot_origin(summary.id)?;
@@ -124,16 +124,16 @@ pub fn push(
             named.push((RemoteName::new(summary.id, &made_in), *summary));
         }
         let own: Vec<&str> = named.iter().map(|(name, _)| name.repository.as_str()).collect();
-        let is_needed = named.iter().any(|(name, _)| !standing.contains(name));
+        let is_needed = named.iter().any(|(name, _)| !stored_names.contains(name));
         let index = if is_needed {
-            RemoteIndex::read(remote, &standing, &own, &mut report.warnings)?
+            RemoteIndex::read(remote, &stored_names, &own, &mut report.warnings)?
         } else {
             RemoteIndex::default()
         };
-        Ok((standing, index, named))
+        Ok((stored_names, index, named))
     })?;
     if request.wanted == WantedSnapshots::New && request.secrets == SecretScope::LeaveOut {
-        let present = named.iter().filter(|(name, _)| standing.contains(name));
+        let present = named.iter().filter(|(name, _)| stored_names.contains(name));
         stages.run(Stage::Discover, || warn_of_secrets(repository, remote, present.rev(), &mut report.warnings))?;
     }
     let rate = request.rate.map(RateLimit::new);
@@ -149,9 +149,9 @@ pub fn push(
     let pool = exec::pool(request.parallel)?;
     for (name, summary) in named {
         let is_new = request.wanted == WantedSnapshots::New;
-        let is_standing = standing.contains(&name) && request.scope == SendScope::Missing;
+        let is_stored = stored_names.contains(&name) && request.scope == SendScope::Missing;
         // A partial manifest left by an interrupted transfer commits nothing.
-        if is_new && is_standing && (remote.store().is_atomic() || remote.manifest(&name).is_ok()) {
+        if is_new && is_stored && (remote.store().is_atomic() || remote.manifest(&name).is_ok()) {
             continue;
         }
         let lease = match repository.lease(summary.id) {
@@ -159,7 +159,7 @@ pub fn push(
             Err(RepoError::NoSnapshot { .. }) if is_new => continue,
             Err(error) => return Err(error.into()),
         };
-        let stored = if is_standing && !is_new {
+        let stored = if is_stored && !is_new {
             let lacks_secrets = lacks_secrets(&lease, request.secrets)?;
             pool.install(|| stored(remote, &name, lacks_secrets, &mut index))?
         } else {

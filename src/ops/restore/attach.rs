@@ -190,11 +190,11 @@ fn attach(attaching: &Attaching<'_>, plan: &TablePlan) -> Result<TableReport, Ta
     let is_there_already = |reason: &NotRestored| {
         matches!(reason, NotRestored::DefinitionRefused { code: Some(server::code::TABLE_ALREADY_EXISTS), .. })
     };
-    let stands = match (&result, &report.reason) {
+    let exists = match (&result, &report.reason) {
         (Err(TableFailure::This(reason)), _) | (Ok(()), Some(reason)) => is_there_already(reason),
         _ => false,
     };
-    if stands && plan.action.makes_table() && !is_plain && came_with_database(attaching, plan)? {
+    if exists && plan.action.makes_table() && !is_plain && came_with_database(attaching, plan)? {
         report.reason = None;
         has_come_with_database(&mut report);
         return Ok(report);

@@ -92,9 +92,9 @@ fn run_on_cluster(
     let (label, secrets) = (format!("the definition of {}", plan.from), definition.secrets());
     let sent = attaching.statements.run_on_cluster(&label, &statement, &attaching.settings(), &secrets);
     let Err(error) = sent else { return Ok(()) };
-    let stands = server::survey_table(attaching.context.server, &plan.to)?.is_some();
+    let exists = server::survey_table(attaching.context.server, &plan.to)?.is_some();
     match error {
-        error @ ServerError::Exception { .. } if stands => {
+        error @ ServerError::Exception { .. } if exists => {
             let error = crate::monitor::chain(&error);
             report.warn(
                 WarningKind::HostMissing,

@@ -173,7 +173,7 @@ fn evidence(
                 "the disk {disk} is not visible here; a disk that a definition describes is known to the server once a \
                  table on it is attached"
             )),
-            Some(local_disk) if !stands(&local_disk.dir, path)? => Knowledge::Absent,
+            Some(local_disk) if !exists(&local_disk.dir, path)? => Knowledge::Absent,
             Some(_) => known.get_or_insert_with(|| KnownTables::read(server, local)).of(&entry),
         };
         places.push(PlaceEvidence { disk: disk.clone(), path: path.clone(), knowledge });
@@ -184,7 +184,7 @@ fn evidence(
 }
 
 /// Whether a path exists below a disk.
-pub(super) fn stands(disk: &Dir, path: &Path) -> Result<bool, FsError> {
+pub(super) fn exists(disk: &Dir, path: &Path) -> Result<bool, FsError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
     let Some(parent) = disk.find_beneath(parent)? else { return Ok(false) };
     Ok(parent.find(name)?.is_some())

@@ -45,13 +45,13 @@ pub(super) fn make_databases(
         let is_here = context.survey.databases.contains_key(&database.name);
         let result = make_database(statements, database, cluster);
         // If the reason is another host, the database exists here all the same.
-        let stands = || -> Result<bool, OpError> {
+        let exists = || -> Result<bool, OpError> {
             let known = server::databases(context.server)?;
             Ok(cluster.is_some() && known.iter().any(|known| known.name == database.name))
         };
         match result {
             Ok(true) if is_here => {}
-            Err(Unmade::Refused(reason)) if stands()? => {
+            Err(Unmade::Refused(reason)) if exists()? => {
                 let message = format!("database {} was not made on all hosts: {reason}", database.name);
                 made.refused.push(Warning::new(WarningKind::HostMissing, message));
             }

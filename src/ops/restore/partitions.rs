@@ -15,7 +15,7 @@ use super::fit;
 use super::job::TableJob;
 use super::keeper::parts_elsewhere;
 use super::not_restored::{NotRestored, PartitionsLeft};
-use super::recover::undroppable;
+use super::recover::drop_obstacle;
 use super::refused::TableFailure;
 use super::report::TableReport;
 use super::statements::{Statements, drop_refusal};
@@ -48,7 +48,7 @@ pub(super) fn drop_helpers(
     report: &mut TableReport,
 ) -> Result<(), TableFailure> {
     for helper in [&job.entry.name, &job.fitting] {
-        let reason = match undroppable(statements.server, helper)? {
+        let reason = match drop_obstacle(statements.server, helper)? {
             Some(reason) => reason.to_owned(),
             None => match statements.drop_table(helper, job.entry.uuid.is_some()) {
                 Err(error @ ServerError::Exception { .. }) => drop_refusal(&error),
@@ -93,7 +93,7 @@ pub(super) fn give(
     let partitions: BTreeSet<PartitionId> = given.keys().cloned().collect();
     let there = match scope {
         PartitionScope::Missing => filled(listed_parts(context.server, to)?),
-        PartitionScope::Asked | PartitionScope::All => {
+        PartitionScope::Selected | PartitionScope::All => {
             check_gains(context, job, &partitions, scope)?;
             BTreeMap::new()
         }

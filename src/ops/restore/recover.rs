@@ -17,7 +17,7 @@ use crate::plan::{
 use crate::server::{self, Server, ServerError, sql};
 
 use super::known::KnownTables;
-use super::leftovers::{self, Recovers, stands};
+use super::leftovers::{self, Recovers, exists};
 use super::locked_dir::LOCK;
 use super::staging::INTENT;
 use super::statements::{Statements, drop_refusal};
@@ -211,7 +211,7 @@ fn drop_table(statements: &Statements<'_>, local: &LocalDisks, table: &Doomed<'_
             "has changed since the plan was confirmed"
         }
         MayLose::Everything | MayLose::State(_) | MayLose::Nothing => {
-            if let Some(reason) = undroppable(statements.server, name)? {
+            if let Some(reason) = drop_obstacle(statements.server, name)? {
                 return Ok(Some(Stay::for_now(format!(
                     "{name} of an interrupted restore cannot be dropped: {reason}"
                 ))));
@@ -240,7 +240,7 @@ const POLL: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// If the server does not answer.
-pub(super) fn undroppable(server: &Server, name: &TableName) -> Result<Option<&'static str>, ServerError> {
+pub(super) fn drop_obstacle(server: &Server, name: &TableName) -> Result<Option<&'static str>, ServerError> {
     let begun = Instant::now();
     // A later version drops the nodes in Keeper if it has a session, and retries until it has one.
     let forgets = !server.features().has_column("replicas", "last_queue_update_exception");
@@ -262,8 +262,8 @@ pub(super) fn remove_place(
     entry: &RestoreEntry,
     (disk, path): (&str, &Path),
 ) -> Result<Option<String>, OpError> {
-    let Some(disk) = local.named(disk).filter(|_| entry.is_its_place(path)) else { return Ok(None) };
-    if !stands(&disk.dir, path)? {
+    let Some(disk) = local.named(disk).filter(|_| entry.is_own_directory(path)) else { return Ok(None) };
+    if !exists(&disk.dir, path)? {
         return Ok(None);
     }
     match KnownTables::read(server, local).of(entry) {

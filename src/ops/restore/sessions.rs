@@ -30,7 +30,7 @@ pub(super) fn wait_for_sessions(
             let Some(KeeperPath::Table(replicas)) = paths.get(&place.path) else { return false };
             let mut is_reachable =
                 |host: &str| *reachable.entry(host.to_owned()).or_insert_with(|| server::is_reachable(host));
-            is_in_doubt(place, replicas, &mut is_reachable) || elapsed < BEGINS && is_begun(place, replicas)
+            depends_on_session(place, replicas, &mut is_reachable) || elapsed < BEGINS && is_begun(place, replicas)
         });
         if waiting.is_empty() || elapsed > SESSION {
             return;
@@ -65,7 +65,7 @@ fn is_begun(place: &AttachedReplica, replicas: &[KeeperReplica]) -> bool {
 
 /// Whether the decision depends on a session that may be over: that of this server, although it does not have the
 /// table, or those of all active replicas, if none of their hosts can be reached.
-fn is_in_doubt(
+fn depends_on_session(
     place: &AttachedReplica,
     replicas: &[KeeperReplica],
     is_reachable: &mut dyn FnMut(&str) -> bool,
@@ -80,7 +80,7 @@ fn is_in_doubt(
 
 #[cfg(test)]
 mod tests {
-    use super::{is_begun, is_in_doubt};
+    use super::{depends_on_session, is_begun};
     use crate::plan::{AttachedReplica, KeeperReplica};
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
             is_active,
             parts: 1,
         };
-        let doubted = |replicas: &[KeeperReplica]| is_in_doubt(&place, replicas, &mut |host| host == "up");
+        let doubted = |replicas: &[KeeperReplica]| depends_on_session(&place, replicas, &mut |host| host == "up");
         assert!(!doubted(&[]) && !doubted(&[replica("r2", "down", false)]), "nothing is active");
         assert!(doubted(&[replica("r1", "up", true)]), "its own, from before a restart");
         assert!(doubted(&[replica("r1", "up", true), replica("r2", "up", true)]));

@@ -20,7 +20,7 @@ use crate::server::{self, Server, ServerError, ServerIdentity};
 
 use super::dump_files::live_rows;
 use super::known::KnownTables;
-use super::leftovers::stands;
+use super::leftovers::exists;
 use super::statements::lifts_drop_limit;
 
 /// The state of a server as it was read.
@@ -174,7 +174,7 @@ impl TargetSurvey {
         for name in missing {
             let path = place(name, None);
             for disk in self.local.iter().map(|disk| &disk.dir) {
-                if stands(disk, &path)? && !is_bare(disk, &path)? {
+                if exists(disk, &path)? && !is_bare(disk, &path)? {
                     taken.insert(name.clone(), disk.path().join(&path));
                 }
             }
@@ -209,13 +209,13 @@ impl TargetSurvey {
             // A disk that a definition describes is in no list yet, and can have been used by another server before.
             let described = source.definition.as_ref().ok().and_then(ParsedDefinition::described_path);
             let described = described.and_then(|path| own.dir.open_elsewhere(&paths.local(&path)).ok());
-            let mut stands = false;
+            let mut exists = false;
             for dir in self.local.iter().map(|disk| &disk.dir).chain(&described).filter(|_| !is_known) {
                 let parent = place.parent().unwrap_or(Path::new("store"));
                 let dir = dir.find_beneath(parent)?;
-                stands |= dir.map_or(Ok(None), |dir| dir.find(text))?.is_some();
+                exists |= dir.map_or(Ok(None), |dir| dir.find(text))?.is_some();
             }
-            if is_known || stands {
+            if is_known || exists {
                 used.insert(uuid.clone());
             }
         }

@@ -52,7 +52,7 @@ impl<'a> HoldingsReader<'a> {
     }
 
     /// The links of files outside parts, by snapshot, for the snapshots whose were read.
-    pub(super) fn take_rest_asked(&mut self) -> BTreeMap<SnapshotId, Vec<InodeStat>> {
+    pub(super) fn take_links_outside_parts(&mut self) -> BTreeMap<SnapshotId, Vec<InodeStat>> {
         std::mem::take(&mut self.rest_asked)
     }
 
@@ -79,12 +79,12 @@ impl<'a> HoldingsReader<'a> {
         }
         let is_asked_again = |rest: &crate::repo::FilesOutsideParts| rest.links.any_outside();
         if self.holdings.get(id).is_some_and(|holding| holding.rest.as_ref().is_none_or(is_asked_again)) {
-            self.look_at_the_rest(id, dir);
+            self.list_files_outside_parts(id, dir);
         }
         true
     }
 
-    fn look_at_the_rest(&mut self, id: SnapshotId, dir: &Dir) {
+    fn list_files_outside_parts(&mut self, id: SnapshotId, dir: &Dir) {
         let origins: Vec<InstanceOrigin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
         let parts = exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
         let found = exec::look_at_tree(dir, &|path| !parts.contains(path));
@@ -112,7 +112,7 @@ impl<'a> HoldingsReader<'a> {
             }
         };
         self.listed += 1;
-        self.ask_the_journal();
+        self.read_journal_events();
         let mut parts = Vec::with_capacity(records.len());
         let mut unknown = Vec::new();
         let mut linked = Vec::new();
@@ -146,7 +146,7 @@ impl<'a> HoldingsReader<'a> {
         true
     }
 
-    fn ask_the_journal(&mut self) {
+    fn read_journal_events(&mut self) {
         if !self.has_asked_the_journal {
             self.has_asked_the_journal = true;
             let events = self.repository.events().into_iter();

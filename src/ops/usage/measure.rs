@@ -144,13 +144,13 @@ pub(super) fn measure_without(
             cost: &mut cost,
         };
         counting.complete(&differing);
-        let earlier = counting.look_beside(paths)?;
+        let earlier = counting.list_other_trees(paths)?;
         let mut questions = counting.questions();
         let others = counting.ask(&mut questions);
         if attempt < ATTEMPTS && others.iter().any(|id| differing.insert(*id)) {
             continue;
         }
-        let other_trees = counting.look_beside(paths)?;
+        let other_trees = counting.list_other_trees(paths)?;
         let summed = counting.sum_up(&questions.asked, &other_trees);
         // A link counted in one place and created or removed in another would count as one outside, or hide one.
         let stood_still = other_trees.is_as(&earlier) && names(repository)? == before;
@@ -247,10 +247,10 @@ impl Counting<'_> {
             }
         }
         let incomplete = holder.incomplete();
-        self.rest_asked = holder.take_rest_asked();
+        self.rest_asked = holder.take_links_outside_parts();
         self.cost.listed_snapshots += holder.listed() + trees.len() as u64;
         for id in incomplete {
-            holdings.keep_not(id);
+            holdings.mark_incomplete(id);
         }
         for found in trees.values() {
             warnings.extend(found.problems.iter().map(not_counted));
@@ -305,7 +305,7 @@ impl Counting<'_> {
         others
     }
 
-    fn look_beside(&mut self, paths: &PathMap) -> Result<OtherTreeContents, OpError> {
+    fn list_other_trees(&mut self, paths: &PathMap) -> Result<OtherTreeContents, OpError> {
         let began = Instant::now();
         let other_trees = self.pool.install(|| OtherTreeContents::look(self.repository, paths))?;
         self.warnings.extend(other_trees.problems().into_iter().map(not_counted));

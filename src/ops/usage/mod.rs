@@ -401,7 +401,7 @@ fn difference(measured: &Measured, exact: &Space, id: SnapshotId) -> Option<Warn
         )
     };
     let (said, is) = (figures(said), figures(is));
-    let message = format!("the index said of {id} {said}, and its tree says {is}: the index was put right");
+    let message = format!("the index had {said} for {id}, and its tree has {is}: the index was corrected");
     Some(Warning::new(WarningKind::IndexCorrected, message))
 }
 

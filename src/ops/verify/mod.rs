@@ -250,7 +250,7 @@ impl VerifyRun<'_> {
         }
         for finding in &mut found {
             tables.name(finding, &frame);
-            subject.say_what_is_wanted(finding);
+            subject.set_expected_digest(finding);
         }
         findings.extend(found);
         let mut parts = parts.unwrap_or_default();
@@ -286,9 +286,9 @@ impl VerifyRun<'_> {
         drift: &mut [checking::PartDrift],
         report: &mut Report,
     ) {
-        let stands: Vec<bool> = subjects.iter().map(|subject| subject.stands(self.repository)).collect();
-        for (subject, stands) in subjects.iter().zip(&stands) {
-            if *stands {
+        let exists: Vec<bool> = subjects.iter().map(|subject| subject.exists(self.repository)).collect();
+        for (subject, exists) in subjects.iter().zip(&exists) {
+            if *exists {
                 report.ids.push(subject.id);
                 if !subject.keeps_ids() {
                     report.ids_not_kept.push(subject.id);
@@ -299,7 +299,7 @@ impl VerifyRun<'_> {
         }
         let positions = findings.iter_mut().map(|finding| &mut finding.snapshots);
         for positions in positions.chain(drift.iter_mut().map(|drift| &mut drift.snapshots)) {
-            positions.retain(|position| stands.get(*position).copied().unwrap_or(false));
+            positions.retain(|position| exists.get(*position).copied().unwrap_or(false));
         }
         findings.retain(|finding| !finding.snapshots.is_empty());
     }

@@ -212,7 +212,7 @@ impl Subject {
     }
 
     /// Fills in the expected digest of a definition, even if the file does not exist.
-    pub(super) fn say_what_is_wanted(&self, finding: &mut PartFinding) {
+    pub(super) fn set_expected_digest(&self, finding: &mut PartFinding) {
         if finding.wanted.is_some() {
             return;
         }
@@ -244,7 +244,7 @@ impl Subject {
     }
 
     /// Whether the snapshot still exists where it was opened.
-    pub(super) fn stands(&self, repository: &Repository) -> bool {
+    pub(super) fn exists(&self, repository: &Repository) -> bool {
         let number = |dir: &Dir| dir.stat_self().map(|stat| stat.inode).ok();
         match repository.snapshot_dir(self.id) {
             Ok(dir) => number(&dir).is_some() && number(&dir) == number(&self.dir),

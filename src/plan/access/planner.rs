@@ -275,7 +275,7 @@ impl AccessPlanner<'_> {
 }
 
 /// The reason for a kind that the server does not list.
-const ABSENT: &str = "the server keeps no such thing in SQL, or does not show it to this user";
+const ABSENT: &str = "the server keeps no entities of this kind in SQL, or does not show them to this user";
 
 /// The entities without grants whose references exist nowhere, and for each a sentence about every such reference.
 fn without_lacking(

@@ -6,7 +6,7 @@ use crate::model::TableName;
 use crate::plan::definition::quote;
 use crate::plan::{Mapping, ParsedDefinition};
 
-use super::layout::lay_out;
+use super::layout::break_into_lines;
 
 /// A definition of one side, and whether it is the server's own file.
 pub(super) type SideDefinition = (String, bool);
@@ -86,7 +86,7 @@ fn shown(definition: &ParsedDefinition) -> String {
     let mut definition = definition.clone();
     definition.uuid = None;
     definition.inner_uuid = None;
-    lay_out(&definition.masked())
+    break_into_lines(&definition.masked())
 }
 
 fn unified(before: &str, after: &str, (name_before, name_after): (&str, &str)) -> String {

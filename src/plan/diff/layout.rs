@@ -31,7 +31,7 @@ const LINE_WORDS: [&str; 24] = [
 /// Breaks a statement into lines, much as ClickHouse writes its files: one line for each column and each clause.
 ///
 /// Only spaces outside quotes become line breaks, so two statements that differ in anything else still differ.
-pub(super) fn lay_out(statement: &str) -> String {
+pub(super) fn break_into_lines(statement: &str) -> String {
     let mut layout = DefinitionLayout::default();
     let mut rest = statement;
     while let Some(letter) = rest.chars().next() {
@@ -127,7 +127,7 @@ impl DefinitionLayout {
 mod tests {
     use proptest::prelude::*;
 
-    use super::lay_out;
+    use super::break_into_lines;
 
     #[test]
     fn columns_and_clauses_have_lines_of_their_own() {
@@ -144,7 +144,7 @@ mod tests {
             ),
             ("ATTACH DATABASE _ ENGINE = Lazy(1, 2)", "ATTACH DATABASE _\nENGINE = Lazy(1, 2)\n"),
         ] {
-            assert_eq!(lay_out(statement), lines);
+            assert_eq!(break_into_lines(statement), lines);
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
         #[test]
         fn nothing_but_space_is_added_or_lost(statement in "([a-c ,()'\\\\`]|ENGINE|AS SELECT|é){0,40}") {
             let solid = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<String>();
-            prop_assert_eq!(solid(&lay_out(&statement)), solid(&statement));
+            prop_assert_eq!(solid(&break_into_lines(&statement)), solid(&statement));
         }
     }
 }

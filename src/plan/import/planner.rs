@@ -115,6 +115,8 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
         plan.warnings.extend(Some(&table).filter(|_| source.kind == ImportKind::Shadow).and_then(lacks_parts));
         plan.tables.push(table);
     }
+    plan.warnings
+        .extend(Some(&plan.tables).filter(|_| source.kind != ImportKind::Shadow).and_then(|all| without_parts(all)));
     plan.unlisted = source.unlisted.into_iter().filter(|(name, _)| names.contains(name)).collect();
     plan.databases = databases(&source.databases, &plan.tables, wanted.is_empty(), &mut plan.made);
     if wanted.is_empty() {
@@ -123,6 +125,18 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
         plan.warnings.extend(of_persons.map(|(name, count)| left_out(name, *count)));
     }
     plan
+}
+
+/// The warning that a backup has no part of any table: `BACKUP … SETTINGS structure_only = 1` writes definitions alone, and
+/// does not record that.
+fn without_parts(tables: &[ImportedTable]) -> Option<Warning> {
+    let holding = tables.iter().filter(|table| table.holds_parts()).count() as u64;
+    let has_parts = tables.iter().any(|table| !table.parts.is_empty());
+    let message = format!(
+        "the backup has no part of any table, as with structure_only: {} taken as empty",
+        if holding == 1 { "the one table is".to_owned() } else { format!("all {} are", count(holding, "table")) }
+    );
+    (holding > 0 && !has_parts).then(|| Warning::new(WarningKind::DataLeftBehind, message))
 }
 
 /// The warning about a database with definitions and no frozen parts.
@@ -363,6 +377,18 @@ mod tests {
             parts: parts.iter().map(part).collect(),
             ..ImportSource::empty(ImportKind::NativeBackup)
         }
+    }
+
+    #[test]
+    fn a_backup_without_any_part_is_a_warning() {
+        let table = "CREATE TABLE lab.t (`k` UInt8) ENGINE = MergeTree ORDER BY k";
+        let warned = |parts: &[(&str, &str)]| {
+            let plan = plan_import(source(&[("t", table), ("mv", VIEW)], parts), &[]);
+            plan.warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(warned(&[("t", "all_1_1_0")]), [""; 0]);
+        let message = "the backup has no part of any table, as with structure_only: all 2 tables are taken as empty";
+        assert_eq!(warned(&[]), [message]);
     }
 
     #[test]

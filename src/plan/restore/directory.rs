@@ -26,7 +26,7 @@ pub struct TargetDirectory {
     pub foreign: Vec<String>,
     /// Whether another restore holds its lock.
     pub is_in_use: bool,
-    /// Whether it lies in the repository.
+    /// Whether it is inside the repository.
     pub is_in_repository: bool,
     /// Whether files of the repository can be linked into it.
     pub is_on_same_mount: bool,
@@ -50,7 +50,7 @@ pub struct DirectoryOptions {
 /// Why nothing can be restored into a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryObstacle {
-    /// It lies in the repository.
+    /// It is inside the repository.
     InRepository,
     /// It is not empty; one of its entries.
     NotEmpty(String),
@@ -76,9 +76,9 @@ impl DirectoryObstacle {
 impl fmt::Display for DirectoryObstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InRepository => f.write_str("the directory lies in the repository"),
+            Self::InRepository => f.write_str("the directory is inside the repository"),
             Self::NotEmpty(entry) => write!(f, "the directory is not empty: it holds {entry:?}"),
-            Self::InUse => f.write_str("another restore is at work in the directory"),
+            Self::InUse => f.write_str("another restore is running in the directory"),
             Self::OtherFilesystem => f.write_str("the directory is on another filesystem, which links do not reach"),
         }
     }

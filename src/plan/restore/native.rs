@@ -81,14 +81,14 @@ pub fn for_native(
             table.warnings.push(Warning::new(WarningKind::DataLeftBehind, message));
         }
     }
-    refuse_halves(&mut plan, items, &refused, &mut native);
+    refuse_incomplete_views(&mut plan, items, &refused, &mut native);
     plan.script = super::attach_script::AttachScript::default();
     plan.native = Some(native);
     plan
 }
 
 /// Refuses a view or its inner table if the other is not restored: RESTORE would create the missing half, empty.
-fn refuse_halves(
+fn refuse_incomplete_views(
     plan: &mut DirectoryPlan,
     items: &[DirectoryItem],
     refused: &BTreeSet<TableName>,

@@ -103,7 +103,7 @@ pub fn plan_restore(
         plan.tables.push(table);
     }
     name_missing(&mut plan, target, &planner.names);
-    planner.settle_views(&mut plan);
+    planner.resolve_views(&mut plan);
     plan.refused = planner.refused;
     if let Some(hosts) = &target.hosts {
         spread(&mut plan, sources, target, hosts);
@@ -771,7 +771,7 @@ impl RestorePlanner<'_> {
         let is_empty = there.elsewhere.is_none() && !there.parts.iter().any(|part| part.is_active && !part.is_empty());
         let is_begun = self.target.being_filled.contains(&plan.to) || is_replica && is_empty;
         let (scope, action) = if by_partition {
-            (ReplacedScope::Partitions(&partitions), Action::Partitions(PartitionScope::Asked))
+            (ReplacedScope::Partitions(&partitions), Action::Partitions(PartitionScope::Selected))
         } else if stays && is_begun && !self.options.replace {
             (ReplacedScope::Partitions(&none), Action::Partitions(PartitionScope::Missing))
         } else if stays {
@@ -917,7 +917,7 @@ impl RestorePlanner<'_> {
 
     /// Leaves an inner table out if the view that it comes with stays, and a view as it is if its inner table cannot be
     /// made. No view is made over an inner table that stays with another definition.
-    fn settle_views(&mut self, plan: &mut RestorePlan) {
+    fn resolve_views(&mut self, plan: &mut RestorePlan) {
         for source in self.content.items {
             let Some(view_name) = &source.inner_of else { continue };
             let Some(at) = plan.tables.iter().position(|table| table.from == source.name) else { continue };
@@ -1219,7 +1219,7 @@ mod tests {
         let into_partition = plan(&sources, &full, &data);
         assert_eq!(
             (action(&into_partition, "t"), into_partition.refused.len()),
-            (Action::Partitions(PartitionScope::Asked), 1)
+            (Action::Partitions(PartitionScope::Selected), 1)
         );
         // The table has the snapshot's own parts, or another partition: nothing is lost.
         for live in [part("a", 1), part("c", 7)] {
@@ -1567,7 +1567,7 @@ mod tests {
             RestoreOptions { has_partitions: true, ..replace.clone() },
             RestoreOptions { what: RestoreContent::Data, ..replace.clone() },
         ] {
-            is_action(&changed, &options, &Action::Partitions(PartitionScope::Asked));
+            is_action(&changed, &options, &Action::Partitions(PartitionScope::Selected));
         }
         let empty = with_path(target(vec![("t", replica(5, &[]))]), KeeperPath::Absent);
         for options in [RestoreOptions::default(), selected()] {

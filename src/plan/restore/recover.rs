@@ -105,7 +105,7 @@ impl RestoreEntry {
     /// Whether a path is `store/<3 digits>/<its UUID>` or `data/<database>/<table>`. No other path in an intent is
     /// followed.
     #[must_use]
-    pub fn is_its_place(&self, path: &Path) -> bool {
+    pub fn is_own_directory(&self, path: &Path) -> bool {
         let parts: Option<Vec<&str>> = path
             .components()
             .map(|part| match part {
@@ -401,7 +401,7 @@ fn step_of_place(entry: &RestoreEntry, place: &PlaceEvidence) -> Option<Recovery
             Some(keep(&entry.name, "it is detached, and its merges are held until a restore after its ATTACH"))
         }
         Knowledge::Absent | Knowledge::Known => None,
-        _ if !entry.is_its_place(&place.path) => Some(keep_place("it is not the place of a table")),
+        _ if !entry.is_own_directory(&place.path) => Some(keep_place("it is not the place of a table")),
         Knowledge::Unknown => {
             Some(RecoveryStep::RemovePlace { entry: entry.clone(), disk: place.disk.clone(), path: place.path.clone() })
         }
@@ -765,16 +765,16 @@ mod tests {
     #[test]
     fn an_intent_leads_nowhere_but_to_the_table_that_it_names() {
         let mut entry = entry("t", 1);
-        assert!(entry.is_its_place(&store(1)) && entry.is_its_place(Path::new("data/d%2Eb/t")));
+        assert!(entry.is_own_directory(&store(1)) && entry.is_own_directory(Path::new("data/d%2Eb/t")));
         for path in
             ["data", "data/d%2Eb", "data/d%2Eb/u", "data/../t", "/data/d%2Eb/t", "store/abc/def", "metadata/d%2Eb/t"]
         {
-            assert!(!entry.is_its_place(Path::new(path)), "{path}");
+            assert!(!entry.is_own_directory(Path::new(path)), "{path}");
         }
         entry.places = vec![("default".to_owned(), PathBuf::from("data/other/t"))];
         let steps = recovery(&left(entry.clone(), &Knowledge::Unknown), &tables(&[]));
         assert!(!removes(&steps) && !note_goes(&steps), "{steps:?}");
         entry.uuid = None;
-        assert!(!entry.is_its_place(&store(1)));
+        assert!(!entry.is_own_directory(&store(1)));
     }
 }

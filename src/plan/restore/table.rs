@@ -113,7 +113,7 @@ pub enum ViewReplacement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionScope {
     /// The selected ones; others stay.
-    Asked,
+    Selected,
     /// All; others are removed.
     All,
     /// Those without rows in the table: existing partitions stay.

@@ -53,7 +53,7 @@ fn stays_as_it_is(
         }
         Replicated::AsMergeTree
             if is_kept
-                && !matches!(table.action, Action::Partitions(PartitionScope::Asked))
+                && !matches!(table.action, Action::Partitions(PartitionScope::Selected))
                 && source.data.is_some() =>
         {
             Some(

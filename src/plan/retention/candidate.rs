@@ -34,7 +34,7 @@ pub struct Candidate {
     /// Why it is pinned, if it is.
     pub pin: Option<String>,
     /// Whether it can be restored.
-    pub standing: SnapshotHealth,
+    pub health: SnapshotHealth,
     /// Its series; each series is judged separately.
     pub series: String,
     /// Whether its series is not the main one.

@@ -43,7 +43,7 @@ struct Judged<'a> {
 
 /// Decides about all snapshots, each series separately. Returns a decision for each, the newest first.
 ///
-/// An empty policy lets everything go that nothing else keeps: callers that remove snapshots must refuse it first
+/// An empty policy removes everything that nothing else keeps: callers that remove snapshots must refuse it first
 /// ([`Policy::is_empty`]).
 #[must_use]
 pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> Vec<RetentionDecision> {
@@ -64,7 +64,7 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
     for judged in &mut all {
         let candidate = judged.candidate;
         judged.reasons.extend(candidate.pin.clone().map(Reason::Pinned));
-        if let SnapshotHealth::Unreadable(reason) = &candidate.standing {
+        if let SnapshotHealth::Unreadable(reason) = &candidate.health {
             judged.reasons.push(Reason::Unreadable(reason.clone()));
         } else if candidate.time > now {
             judged.reasons.push(Reason::Future);
@@ -76,7 +76,7 @@ pub fn decide(candidates: &[Candidate], policy: &Policy, now: DateTime<Utc>) -> 
         decide_series(series, policy, now);
     }
     let fate = |judged: Judged<'_>| {
-        let is_unreadable = matches!(judged.candidate.standing, SnapshotHealth::Unreadable(_));
+        let is_unreadable = matches!(judged.candidate.health, SnapshotHealth::Unreadable(_));
         RetentionDecision {
             index: judged.index,
             reasons: judged.reasons,
@@ -103,7 +103,7 @@ fn decide_series(series: &mut [&mut Judged<'_>], policy: &Policy, now: DateTime<
                 judged.reasons.extend(reasons);
             }
         }
-        keep_the_newest(series, policy);
+        keep_newest(series, policy);
     }
     if !policy.min_age.is_zero() {
         let after = policy.min_age.before(now, policy.zone);
@@ -127,7 +127,7 @@ fn has_ended(series: &[&mut Judged<'_>], policy: &Policy, now: DateTime<Utc>) ->
 /// are judged among all.
 fn kept_by_rules(series: &[&mut Judged<'_>], policy: &Policy) -> Vec<(usize, Vec<Reason>)> {
     let is_whole = |position: &usize| {
-        series.get(*position).is_some_and(|judged| judged.candidate.standing != SnapshotHealth::Incomplete)
+        series.get(*position).is_some_and(|judged| judged.candidate.health != SnapshotHealth::Incomplete)
     };
     let all: Vec<usize> = (0..series.len()).collect();
     let whole: Vec<usize> = all.iter().copied().filter(is_whole).collect();
@@ -207,10 +207,10 @@ fn kept_within(
 }
 
 /// Keeps the newest `min_keep` of a series.
-fn keep_the_newest(series: &mut [&mut Judged<'_>], policy: &Policy) {
+fn keep_newest(series: &mut [&mut Judged<'_>], policy: &Policy) {
     // Good ones first; if there are too few, then the newest damaged ones, then the newest incomplete ones.
-    let is_good = |judged: &&mut Judged<'_>| judged.candidate.standing == SnapshotHealth::Good;
-    let is_incomplete = |judged: &&mut Judged<'_>| judged.candidate.standing == SnapshotHealth::Incomplete;
+    let is_good = |judged: &&mut Judged<'_>| judged.candidate.health == SnapshotHealth::Good;
+    let is_incomplete = |judged: &&mut Judged<'_>| judged.candidate.health == SnapshotHealth::Incomplete;
     let (good, others): (Vec<_>, Vec<_>) = series.iter_mut().partition(|judged| is_good(judged));
     let (incomplete, damaged): (Vec<_>, Vec<_>) = others.into_iter().partition(|judged| is_incomplete(judged));
     for (place, judged) in good.into_iter().chain(damaged).chain(incomplete).take(policy.min_keep as usize).enumerate()

@@ -51,11 +51,7 @@ pub fn limit_to_free(
 }
 
 /// Keeps all but the oldest snapshots that suffice to free `wanted_bytes`: for a person who gives no rule.
-pub fn free_the_oldest(
-    fates: &mut [RetentionDecision],
-    wanted_bytes: u64,
-    freed: impl FnMut(&[usize]) -> u64,
-) -> FreePlan {
+pub fn free_oldest(fates: &mut [RetentionDecision], wanted_bytes: u64, freed: impl FnMut(&[usize]) -> u64) -> FreePlan {
     limit(fates, wanted_bytes, freed, FreeSearch::by_age)
 }
 

@@ -78,8 +78,8 @@ fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// The series of which too large a share is removed. A series that is removed as a whole is so by a rule, and
-/// unreadable snapshots belong to no series.
+/// The series of which too large a share is removed. Only a rule removes a whole series, and unreadable
+/// snapshots belong to no series.
 fn shares(fates: &[RetentionDecision], percent: u8) -> Vec<Guard> {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for fate in fates.iter().filter(|fate| !fate.is_of_ended_series) {

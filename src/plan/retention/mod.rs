@@ -23,7 +23,7 @@ mod tests;
 pub use candidate::{Candidate, SnapshotHealth};
 pub use count::{Count, InvalidCount};
 pub use decide::{RetentionDecision, decide};
-pub use free::{FreePlan, free_the_oldest, limit_to_free};
+pub use free::{FreePlan, free_oldest, limit_to_free};
 pub use guard::{Guard, GuardLimits, guards};
 pub use policy::{InvalidNameGlob, NameGlob, Policy};
 pub use reason::Reason;

@@ -118,13 +118,13 @@ impl Policy {
 
     /// Whether it lets anything go: by a rule, or by a limit for other series.
     #[must_use]
-    pub fn lets_something_go(&self) -> bool {
+    pub fn removes_anything(&self) -> bool {
         !self.is_empty() || !self.keep_other_within.is_zero()
     }
 
     /// The policy used for actual removals: the newest good snapshot stays, whatever `min_keep` is.
     #[must_use]
-    pub fn sparing_the_last(mut self) -> Self {
+    pub fn keeping_the_last(mut self) -> Self {
         self.min_keep = self.min_keep.max(1);
         self
     }

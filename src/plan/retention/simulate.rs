@@ -23,23 +23,23 @@ pub struct Simulation {
 pub fn simulate(times: &[DateTime<Utc>], policy: &Policy) -> Simulation {
     let mut simulation = Simulation { kept: Vec::new(), removed: Vec::new(), most: 0 };
     // The indices of the present snapshots, the oldest first.
-    let mut standing: Vec<usize> = Vec::new();
+    let mut existing: Vec<usize> = Vec::new();
     let day = |time: DateTime<Utc>| time.with_timezone(&policy.zone).date_naive();
     for (place, time) in times.iter().copied().enumerate() {
-        standing.push(place);
-        simulation.most = simulation.most.max(standing.len());
+        existing.push(place);
+        simulation.most = simulation.most.max(existing.len());
         if times.get(place + 1).is_some_and(|next| day(*next) == day(time)) {
             continue;
         }
         let taken = |place: &usize| times.get(*place).map(|time| Candidate { time: *time, ..Candidate::default() });
-        let candidates: Vec<Candidate> = standing.iter().filter_map(taken).collect();
+        let candidates: Vec<Candidate> = existing.iter().filter_map(taken).collect();
         let mut fates = decide(&candidates, policy, time);
         for fate in &mut fates {
-            fate.index = standing.get(fate.index).copied().unwrap_or_default();
+            fate.index = existing.get(fate.index).copied().unwrap_or_default();
         }
         let (kept, removed): (Vec<RetentionDecision>, Vec<RetentionDecision>) =
             fates.into_iter().partition(RetentionDecision::is_kept);
-        standing = kept.iter().rev().map(|fate| fate.index).collect();
+        existing = kept.iter().rev().map(|fate| fate.index).collect();
         simulation.removed.extend(removed.iter().rev().map(|fate| (fate.index, time)));
         simulation.kept = kept;
     }

@@ -28,7 +28,7 @@ pub fn stale(candidates: &[Candidate], fates: &[RetentionDecision], now: DateTim
     // The newest come first.
     for fate in fates {
         let Some(candidate) = candidates.get(fate.index) else { continue };
-        if !candidate.is_other || matches!(candidate.standing, SnapshotHealth::Unreadable(_)) {
+        if !candidate.is_other || matches!(candidate.health, SnapshotHealth::Unreadable(_)) {
             continue;
         }
         let series = all.entry(&candidate.series).or_insert_with(|| StaleSeries {

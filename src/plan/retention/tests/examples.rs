@@ -156,7 +156,7 @@ fn the_newest_stays_where_no_rule_keeps_it() {
     let nights = list(&["2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]);
     keeps(&nights, r#"{"keep_name": ["x"]}"#, &[("2026-11-21T02:00:00Z", "min-keep 1/1")]);
     keeps(&nights, r#"{"keep_name": ["x"], "min_keep": 0}"#, &[]);
-    let spared = policy(r#"{"keep_name": ["x"], "min_keep": 0}"#).sparing_the_last();
+    let spared = policy(r#"{"keep_name": ["x"], "min_keep": 0}"#).keeping_the_last();
     assert_eq!(kept(&nights, &spared, "2026-11-22T03:00:00Z").len(), 1);
 }
 
@@ -164,11 +164,11 @@ fn the_newest_stays_where_no_rule_keeps_it() {
 fn a_damaged_snapshot_is_none_of_those_that_must_stay_while_good_ones_are_there() {
     let mut nights = list(&["2026-11-19T02:00:00Z", "2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]);
     if let Some(newest) = nights.last_mut() {
-        newest.standing = SnapshotHealth::Damaged;
+        newest.health = SnapshotHealth::Damaged;
     }
     keeps(&nights, r#"{"keep_name": ["x"]}"#, &[("2026-11-20T02:00:00Z", "min-keep 1/1")]);
     for night in &mut nights {
-        night.standing = SnapshotHealth::Damaged;
+        night.health = SnapshotHealth::Damaged;
     }
     keeps(&nights, r#"{"keep_name": ["x"]}"#, &[("2026-11-21T02:00:00Z", "min-keep 1/1")]);
 }
@@ -177,7 +177,7 @@ fn a_damaged_snapshot_is_none_of_those_that_must_stay_while_good_ones_are_there(
 fn unreadable_snapshots_stay_and_count_for_no_rule() {
     let mut nights = list(&["2026-11-19T02:00:00Z", "2026-11-20T02:00:00Z", "2026-11-21T02:00:00Z"]);
     if let Some(newest) = nights.last_mut() {
-        newest.standing = SnapshotHealth::Unreadable("manifest.json is no JSON".to_owned());
+        newest.health = SnapshotHealth::Unreadable("manifest.json is no JSON".to_owned());
     }
     keeps(
         &nights,

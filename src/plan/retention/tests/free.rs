@@ -4,7 +4,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::{at, policy, time};
-use crate::plan::retention::{Candidate, FreePlan, Reason, RetentionDecision, decide, free_the_oldest, limit_to_free};
+use crate::plan::retention::{Candidate, FreePlan, Reason, RetentionDecision, decide, free_oldest, limit_to_free};
 
 /// Files: their size, and the snapshots that contain them.
 type Files = Vec<(u64, BTreeSet<usize>)>;
@@ -61,7 +61,7 @@ fn without_a_rule_the_oldest_go_until_it_is_enough() {
     let files = vec![shared(10, &[0]), shared(10, &[1]), shared(100, &[2]), shared(100, &[3]), shared(1000, &[4])];
     let oldest = |wanted| {
         let mut fates = fates(5);
-        let plan = free_the_oldest(&mut fates, wanted, |set| freed(&files, set));
+        let plan = free_oldest(&mut fates, wanted, |set| freed(&files, set));
         (removed(&fates), plan)
     };
     assert_eq!(oldest(60), (vec![0, 1, 2], FreePlan { freed_bytes: 120, is_enough: true }));
