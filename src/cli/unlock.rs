@@ -67,6 +67,6 @@ fn answer(output: &Output, state: &str, holder: Option<(&LockHolder, HolderState
         let holder = holder.map(|(holder, life)| HolderRow::new(holder, life));
         output.document(&UnlockDocument { state: state.to_owned(), holder }, &[]);
     } else {
-        output.text(text);
+        output.prose(text);
     }
 }
