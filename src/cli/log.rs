@@ -7,7 +7,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::output::{MessageKind, write_message};
+use super::messages::{MessageKind, write_message};
 
 /// Writes each event of the log as `warning: MESSAGE: ERROR (FIELD VALUE)`.
 pub(super) struct LogMessages {

@@ -31,6 +31,7 @@ mod library_defaults;
 mod list;
 mod log;
 mod man;
+mod messages;
 mod metrics;
 mod monitor;
 mod opening;

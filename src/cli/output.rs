@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use anstyle::{AnsiColor, Style};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chsnap::model::Warning;
@@ -19,8 +18,8 @@ use super::documents::{self, Document};
 use super::globals::{Globals, ProgressMode, When};
 use super::layout::{self, Width};
 use super::log::LogMessages;
+use super::messages::{MessageKind, message_width, safe, terminal_columns, write_message};
 use super::progress::Progress;
-use super::render;
 use super::streams::{write_stderr, write_stdout};
 
 /// The destinations of one command's output.
@@ -42,58 +41,10 @@ pub(super) struct Output {
     is_step: bool,
 }
 
-/// Text from elsewhere in a message (a manifest, a server, a path) can neither garble nor flood the terminal.
-fn safe(message: &str) -> String {
-    render::safe(message, render::MESSAGE_LIMIT)
-}
-
 /// The columns from `COLUMNS`, else of the terminal at stdout: output to anything else is not cut.
 fn width() -> Width {
     let given = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
     given.or_else(|| terminal_columns(&console::Term::stdout())).map_or(Width::Unlimited, Width::Columns)
-}
-
-/// The width of a terminal. One that does not know its size is assumed to have the usual width.
-fn terminal_columns(term: &console::Term) -> Option<usize> {
-    term.is_term().then(|| term.size_checked().map_or(80, |(_, columns)| usize::from(columns)))
-}
-
-/// The same for stderr, where only the terminal determines it.
-pub(super) fn message_width() -> Width {
-    terminal_columns(&console::Term::stderr()).map_or(Width::Unlimited, Width::Columns)
-}
-
-/// A kind of message on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MessageKind {
-    Error,
-    Warning,
-    Cause,
-    /// One more fact about the error above.
-    And,
-    Hint,
-}
-
-impl MessageKind {
-    /// Its word, color and indentation.
-    fn form(self) -> (&'static str, AnsiColor, usize) {
-        match self {
-            Self::Error => ("error", AnsiColor::Red, 0),
-            Self::Warning => ("warning", AnsiColor::Yellow, 0),
-            Self::Cause => ("caused by", AnsiColor::Cyan, 2),
-            Self::And => ("and", AnsiColor::Cyan, 2),
-            Self::Hint => ("hint", AnsiColor::Cyan, 2),
-        }
-    }
-}
-
-/// Writes a message to stderr, wrapped between words if that is a terminal.
-pub(super) fn write_message(kind: MessageKind, message: &str, is_colored: bool) {
-    let (word, color, indent) = kind.form();
-    let wrapped = layout::paragraph(&format!("{word}: {}", safe(message)), message_width(), indent, indent + 2);
-    let text = wrapped.trim_start().strip_prefix(word).unwrap_or(&wrapped);
-    let style = if is_colored { Style::new().bold().fg_color(Some(color.into())) } else { Style::new() };
-    write_stderr(&format!("{:indent$}{style}{word}{style:#}{text}", ""));
 }
 
 /// The number of warnings that are shown.

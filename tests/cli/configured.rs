@@ -112,7 +112,7 @@ fn invalid_settings_are_named_with_their_line_and_the_nearest_key() {
     let lines = [
         (2, "unknown key lock_wiat at the top of the file: did you mean lock_wait?"),
         (3, "invalid value 'many' for '--jobs <N>'"),
-        (4, "a password never stands in a configuration file"),
+        (4, "a configuration file never contains a password"),
         (5, "quiet takes true or false"),
         (8, "unknown key exlude in [create]: did you mean exclude?"),
         (9, "jobs does not belong in [create], but at the top of the file"),
@@ -250,11 +250,11 @@ fn settings_that_a_night_cannot_use_are_refused_by_the_check() {
     );
     let run = configured.run(2, &[], &["config", "check"]);
     for (line, message) in [
-        (1, "repo is \"backup/chsnap\""),
+        (1, "repo is a relative path, \"backup/chsnap\""),
         (3, "ping is no address: it begins with neither http:// nor https://"),
         (4, "ping_failure is no address"),
-        (6, "repo is \"./y\""),
-        (7, "password_file is \"secret\""),
+        (6, "repo is a relative path, \"./y\""),
+        (7, "password_file is a relative path, \"secret\""),
     ] {
         assert!(run.stderr.contains(&format!("{}:{line}: {message}", file.display())), "{message}: {}", run.stderr);
     }

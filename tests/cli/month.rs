@@ -149,7 +149,7 @@ fn a_month_on_old_snapshots_is_refused_until_one_command_and_ends_pruned() {
         assert!(removed.iter().all(|id| told.contains(id.as_str())), "{removed:?}\n{told}");
     }
     let told = month.on_day(day + 1, 0, &["run"]).stdout;
-    assert!(told.contains(" snapshot for good, ") && told.contains(&removed[0]), "{removed:?}\n{told}");
+    assert!(told.contains(" snapshot deleted, ") && told.contains(&removed[0]), "{removed:?}\n{told}");
 }
 
 #[test]

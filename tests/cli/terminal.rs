@@ -257,7 +257,7 @@ fn sentences_are_wrapped_at_the_width_of_the_terminal() {
     }
     let waits = lines_on_a_terminal(&chsnap, 60, commands[0]);
     assert!(
-        waits.first().is_some_and(|line| line.starts_with("warning: waiting up to 200ms for the lock")),
+        waits.first().is_some_and(|line| line.starts_with("warning: waiting up to 200 ms for the lock")),
         "{waits:?}"
     );
     super::lock::release(&held);

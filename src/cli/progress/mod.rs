@@ -14,7 +14,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use super::documents::{self, ProgressAmounts, ProgressDocument};
 use super::globals::ProgressMode;
 use super::layout;
-use super::output::message_width;
+use super::messages::message_width;
 use super::render;
 use super::streams::write_stderr;
 

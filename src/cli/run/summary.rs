@@ -268,7 +268,7 @@ fn done(report: &Report, step: &Step<Value>, seconds: &str) -> Vec<String> {
         Some(StepFindings::Reclaimed(reclaimed)) => {
             let count = render::count(reclaimed.deleted.len() as u64, "snapshot");
             let freed = render::bytes(reclaimed.freed_bytes);
-            let first = format!("{count} for good, {freed} freed, {seconds}");
+            let first = format!("{count} deleted, {freed} freed, {seconds}");
             [first].into_iter().chain(ids(&reclaimed.deleted)).collect()
         }
         Some(StepFindings::Pruned(pruned)) => {
