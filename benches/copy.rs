@@ -134,7 +134,8 @@ fn add_parts(
     numbers: &mut Numbers,
 ) {
     for part in parts {
-        let name = format!("all_{part}_{part}_0");
+        // Each in a partition of its own, as the last part of a day is, so that what is new is frozen alone.
+        let name = format!("{part}_{part}_{part}_0");
         freezer.add_small_part("events", &name);
         let dir = folder.join("ch/data/d/events").join(name);
         fs::remove_file(dir.join("k.bin")).expect("removed");
@@ -159,14 +160,17 @@ fn table(args: &Args, rounds: &[[Seconds; 2]], text: &mut String) -> std::fmt::R
     let bytes = u64::from(args.parts) * u64::from(args.files) * FILE_BYTES;
     writeln!(
         text,
-        "\n{} parts, {} files, about {} MB, to another ext4; then a night with 2 % new parts. Rounds: {}. The machine was \
-         busy with other work, so the relations tell more than the seconds.\n",
+        "\n{} parts, {} files, about {} MB, to another ext4; then a night with 2 % new parts. Rounds: {}.\n",
         thousands(args.parts.into()),
         thousands(files),
         bytes / 1_000_000,
         args.rounds
     )?;
-    writeln!(text, "| What | First s | Least to most | Night s | Least to most |\n|---|---:|---:|---:|---:|")?;
+    writeln!(
+        text,
+        "| What | First s | Least to most | To `copy`, round by round | Night s | Least to most | To `copy`, round by round |\n\
+         |---|---:|---:|---:|---:|---:|---:|"
+    )?;
     for (column, what) in [
         "`chsnap copy`: compared with all checksums, sealed, synced",
         "`rsync -aH --numeric-ids --link-dest`, `sync -f`: nothing compared",
@@ -176,16 +180,21 @@ fn table(args: &Args, rounds: &[[Seconds; 2]], text: &mut String) -> std::fmt::R
     .enumerate()
     {
         if rounds.iter().any(|round| round.iter().any(|night| night[column].is_none())) {
-            writeln!(text, "| {what} | not installed | | | |")?;
+            writeln!(text, "| {what} | not installed | | | | | |")?;
             continue;
         }
-        let of = |night: usize| Spread::of(rounds.iter().filter_map(|round| round[night][column]));
-        let (first, night) = (of(0), of(1));
-        writeln!(
-            text,
-            "| {what} | {:.2} | {:.2} to {:.2} | {:.2} | {:.2} to {:.2} |",
-            first.median, first.least, first.most, night.median, night.least, night.most
-        )?;
+        write!(text, "| {what} |")?;
+        for night in [0, 1] {
+            let own = Spread::of(rounds.iter().filter_map(|round| round[night][column]));
+            let ratios = rounds.iter().filter_map(|round| Some(round[night][column]? / round[night][0]?));
+            let ratio = Spread::of(ratios);
+            write!(
+                text,
+                " {:.2} | {:.2} to {:.2} | {:.2} ({:.2} to {:.2}) |",
+                own.median, own.least, own.most, ratio.median, ratio.least, ratio.most
+            )?;
+        }
+        writeln!(text)?;
     }
     Ok(())
 }

@@ -7,7 +7,8 @@
 //!
 //! Root is needed: the other filesystems are an ext4 and an xfs in files, mounted for this program alone. Tools that are
 //! not installed are left out, and named. Everything is below the temporary folder, so `TMPDIR` says which disk is
-//! measured. Nothing here fails for being slow.
+//! measured. With `--onto DIR` only the series of nights is measured, onto that folder: `benches/nfs` does this on NFS.
+//! Nothing here fails for being slow.
 
 #![expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
@@ -38,6 +39,7 @@ use copies::{Copier, allocated_bytes, shell};
 use section::{Spread, thousands};
 use testkit::chsnap_command::Chsnap;
 use testkit::engine::{Engine, Kind};
+use testkit::nfs_calls::{Calls, calls, difference};
 use testkit::small_disk::SmallDisk;
 
 #[derive(Debug, Parser)]
@@ -55,6 +57,9 @@ struct Args {
     /// Measured runs of the first copy
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Measure only the series of nights, onto this existing folder of another filesystem
+    #[arg(long, value_name = "DIR")]
+    onto: Option<PathBuf>,
     /// Write the results into this Markdown file, between its two markers where it has them
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -75,12 +80,18 @@ fn main() {
     if !missing.is_empty() {
         writeln!(text, "\nNot installed, and left out: {}.", missing.join(", ")).expect("a String takes everything");
     }
+    if let Some(onto) = &args.onto {
+        let bench = Bench { engine: Engine::start(Kind::V26), disk: Disk::Folder(onto.clone()), args: &args };
+        bench.series(&machine::filesystem(onto), &mut text).expect("a String takes everything");
+        program::finish(&text, args.output.as_deref(), "elsewhere");
+        return;
+    }
     for tool in ["mkfs.ext4", "mkfs.xfs"] {
         let engine = Engine::start(Kind::V26);
         let disk = SmallDisk::sized(tool, (args.gigabytes * 4 + 6) << 10);
         let name = tool.strip_prefix("mkfs.").unwrap_or(tool);
         println!("{name} …");
-        let bench = Bench { engine, disk, args: &args };
+        let bench = Bench { engine, disk: Disk::Made(disk), args: &args };
         bench.series(name, &mut text).and_then(|()| bench.large(name, &mut text)).expect("a String takes everything");
     }
     program::finish(&text, args.output.as_deref(), "elsewhere");
@@ -89,8 +100,52 @@ fn main() {
 /// An engine, and the other filesystem.
 struct Bench<'a> {
     engine: Engine,
-    disk: SmallDisk,
+    disk: Disk,
     args: &'a Args,
+}
+
+/// The other filesystem.
+enum Disk {
+    /// In a file, mounted for this program.
+    Made(SmallDisk),
+    /// A folder of one that is mounted already.
+    Folder(PathBuf),
+}
+
+impl Disk {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Made(disk) => disk.path(),
+            Self::Folder(folder) => folder,
+        }
+    }
+
+    /// Bytes in use, once everything is written.
+    fn taken_bytes(&self) -> u64 {
+        match self {
+            Self::Made(disk) => disk.taken_bytes(),
+            Self::Folder(folder) => {
+                shell(r#"sync --file-system "$0""#, &[folder]);
+                let space = nix::sys::statvfs::statvfs(folder).expect("its space");
+                (space.blocks() - space.blocks_free()) * space.fragment_size()
+            }
+        }
+    }
+
+    /// Threads of the bare loop that are fast there: behind a network most of them wait.
+    fn threads(&self) -> usize {
+        if self.calls().is_some() { 24 } else { threads::cores() }
+    }
+
+    /// The calls that were sent to its server so far, if it has one.
+    fn calls(&self) -> Option<Calls> {
+        calls(self.path())
+    }
+
+    /// Those since then.
+    fn calls_since(&self, before: Option<Calls>) -> Option<Calls> {
+        Some(difference(self.calls()?, &before?))
+    }
 }
 
 /// What a line of a table shows, and what it takes from a run of type `T`.
@@ -114,6 +169,10 @@ struct Night {
     new_bytes: u64,
     /// Seconds of each stage of `create`.
     stages: BTreeMap<String, f64>,
+    /// Calls to the server of the other filesystem, where it has one: of the snapshot behind which nothing is new, and of
+    /// rsync.
+    quiet_calls: Option<Calls>,
+    rsync_calls: Option<Calls>,
 }
 
 impl Bench<'_> {
@@ -222,6 +281,14 @@ impl Bench<'_> {
             "- Index and cache of sources: at most {:.1} % of `create`; 5 % is {}.",
             100.0 * share,
             is_met(share <= 0.05)
+        )?;
+        let last = nights.last().and_then(|night| night.quiet_calls.as_ref().zip(night.rsync_calls.as_ref()));
+        let Some((quiet, rsync)) = last else { return Ok(()) };
+        writeln!(
+            text,
+            "- Calls to the server, as its client counts them: of `create` behind which nothing is new {}; of rsync {}.",
+            listed(quiet),
+            listed(rsync)
         )
     }
 
@@ -245,11 +312,13 @@ impl Bench<'_> {
             let name = format!("night_{number}");
             let begun = Instant::now();
             let shadow = self.freeze("bench.small", &name);
+            let before = self.disk.calls();
             let seconds = copier.rsync(&shadow, &name, Some(&format!("night_{}", number - 1)));
+            let calls = self.disk.calls_since(before);
             shell("rm -rf \"$0\"", &[&shadow]);
-            (seconds, begun.elapsed().as_secs_f64(), self.disk.taken_bytes() - taken)
+            (seconds, begun.elapsed().as_secs_f64(), self.disk.taken_bytes() - taken, calls)
         };
-        let ((chsnap_seconds, chsnap_bytes, stages), (rsync_seconds, by_hand_seconds, rsync_bytes)) =
+        let ((chsnap_seconds, chsnap_bytes, stages), (rsync_seconds, by_hand_seconds, rsync_bytes, rsync_calls)) =
             if number.is_multiple_of(2) {
                 let rsync = by_rsync();
                 (by_chsnap(), rsync)
@@ -257,8 +326,12 @@ impl Bench<'_> {
                 (by_chsnap(), by_rsync())
             };
         // Nothing is new any more: the same night with each of the two comparisons, by turns.
-        let again = |compare: &str| Self::create_with(chsnap, "bench.small", &["--compare", compare]).0;
-        let (compared_seconds, quiet_seconds) = if number.is_multiple_of(2) {
+        let again = |compare: &str| {
+            let before = self.disk.calls();
+            let seconds = Self::create_with(chsnap, "bench.small", &["--compare", compare]).0;
+            (seconds, self.disk.calls_since(before))
+        };
+        let ((compared_seconds, _), (quiet_seconds, quiet_calls)) = if number.is_multiple_of(2) {
             let quiet = again("directories");
             (again("files"), quiet)
         } else {
@@ -270,7 +343,8 @@ impl Bench<'_> {
         shell("rm -rf \"$0\"", &[&shadow]);
         let newest = chsnap.repo().join("latest/data/bench/small");
         // Stays until the end, as everything does: ext4 passes over inodes that were freed a moment ago.
-        let bare_seconds = copies::bare_links(&newest, &self.disk.path().join(format!("bare_{number}")));
+        let bare = self.disk.path().join(format!("bare_{number}"));
+        let bare_seconds = copies::bare_links(&newest, &bare, self.disk.threads());
         let night = Night {
             chsnap_seconds,
             compared_seconds,
@@ -284,6 +358,8 @@ impl Bench<'_> {
             bare_seconds,
             new_bytes,
             stages,
+            quiet_calls,
+            rsync_calls,
         };
         println!("  night {number}: chsnap {chsnap_seconds:.2} s, rsync {rsync_seconds:.2} s");
         night
@@ -441,6 +517,15 @@ fn timed(mut body: impl FnMut() -> f64) -> f64 {
 fn stages(answer: &Value) -> BTreeMap<String, f64> {
     let seconds = answer["seconds"].as_object().expect("create tells its seconds");
     seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0))).collect()
+}
+
+/// The sum of these calls, and the most frequent ones.
+fn listed(calls: &Calls) -> String {
+    let count = |number: i64| thousands(number.unsigned_abs());
+    let mut often: Vec<(&String, i64)> = calls.iter().map(|(name, number)| (name, *number)).collect();
+    often.sort_by_key(|(_, number)| -number);
+    let often: Vec<String> = often.iter().take(6).map(|(name, number)| format!("{name} {}", count(*number))).collect();
+    format!("{} ({})", count(calls.values().sum()), often.join(", "))
 }
 
 fn is_met(met: bool) -> &'static str {

@@ -204,7 +204,7 @@ impl Bench {
         let far = self.far.repo().join("latest/data/bench/parts");
         let target = self.engine.root().join(format!("{what:?}_{number}"));
         let seconds = match what {
-            Timed::BareLinks => bare_links(&near, &target),
+            Timed::BareLinks => bare_links(&near, &target, threads::cores()),
             Timed::CopiedByCp => cp(&near, &target),
             Timed::CopiedByCpFromElsewhere => cp(&far, &target),
             Timed::Linked => self.restore(&self.near, "link", (what, number), round),

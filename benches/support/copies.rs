@@ -91,9 +91,9 @@ const ARCHIVES: [(&str, &str, &str, &str); 2] = [
     ),
 ];
 
-/// Seconds of bare system calls that link all files of the directories in `from`, and of a `syncfs`: as many threads as
-/// cores, names known before, nothing checked.
-pub(crate) fn bare_links(from: &Path, to: &Path) -> f64 {
+/// Seconds of bare system calls that link all files of the directories in `from`, and of a `syncfs`: names known before,
+/// nothing checked.
+pub(crate) fn bare_links(from: &Path, to: &Path, threads: usize) -> f64 {
     let names = |dir: &Path| -> Vec<OsString> {
         fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect()
     };
@@ -101,7 +101,7 @@ pub(crate) fn bare_links(from: &Path, to: &Path) -> f64 {
         names(from).into_iter().map(|part| (part.clone(), names(&from.join(&part)))).collect();
     fs::create_dir(to).expect("a new directory");
     let begun = Instant::now();
-    threads::for_each(threads::cores(), &parts, |(part, files)| {
+    threads::for_each(threads, &parts, |(part, files)| {
         let (source, target) = (from.join(part), to.join(part));
         fs::create_dir(&target).expect("a new directory");
         let open = |path: &Path| File::open(path).expect("a directory");

@@ -21,7 +21,8 @@ pub(crate) fn describe(folder: &Path) -> String {
     )
 }
 
-fn filesystem(folder: &Path) -> String {
+/// The type of the filesystem that holds `folder`, as the kernel names it.
+pub(crate) fn filesystem(folder: &Path) -> String {
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let held = mounts.lines().filter_map(|line| {

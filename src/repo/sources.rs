@@ -144,6 +144,19 @@ impl Sources {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers all questions of `work` in one read transaction: a transaction for each costs more than its answer.
+    pub fn at_once<T>(&self, work: impl FnOnce() -> T) -> T {
+        let execute = |sql: &str| {
+            if let Err(error) = self.lock().execute_batch(sql) {
+                tracing::debug!(%error, sql, "the cache of sources is read without a transaction");
+            }
+        };
+        execute("BEGIN");
+        let result = work();
+        execute("COMMIT");
+        result
+    }
+
     /// Parts that may be equal to this one, and parts of which it may be a later version, the most likely first.
     #[must_use]
     pub fn of_part(

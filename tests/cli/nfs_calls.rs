@@ -1,6 +1,5 @@
 //! Calls to the server of a repository on NFS, as its client counts them. `tests/nfs` runs this in its emulated machine.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,39 +7,12 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::freezer::Freezer;
-
-/// How often each call of the protocol was sent.
-type Calls = BTreeMap<String, i64>;
+use testkit::nfs_calls::{Calls, difference};
 
 /// The calls that were sent so far to the server of the mount that holds a folder.
+#[track_caller]
 fn calls(folder: &Path) -> Calls {
-    let text = std::fs::read_to_string("/proc/self/mountstats").expect("the client counts");
-    let (mut found, mut longest) = (Calls::new(), 0);
-    for mount in text.split("device ").skip(1) {
-        let (head, lines) = mount.split_once('\n').unwrap_or((mount, ""));
-        let place = head.split(" mounted on ").nth(1).and_then(|rest| rest.split(" with ").next()).unwrap_or_default();
-        if !head.contains("fstype nfs") || !folder.starts_with(place) || place.len() < longest {
-            continue;
-        }
-        longest = place.len();
-        let operations = lines.split("per-op statistics").nth(1).unwrap_or_default().lines();
-        let count = |line: &str| -> Option<(String, i64)> {
-            let (name, numbers) = line.trim().split_once(": ")?;
-            Some((name.to_owned(), numbers.split(' ').next()?.parse().ok()?))
-        };
-        found = operations.filter_map(count).collect();
-    }
-    assert!(!found.is_empty(), "no NFS mount holds {}", folder.display());
-    found
-}
-
-/// `more` without `less`.
-fn difference(mut more: Calls, less: &Calls) -> Calls {
-    for (name, count) in less {
-        *more.entry(name.clone()).or_default() -= count;
-    }
-    more.retain(|_, count| *count != 0);
-    more
+    testkit::nfs_calls::calls(folder).unwrap_or_else(|| panic!("no NFS mount holds {}", folder.display()))
 }
 
 /// All calls but those with which the client asks again for attributes that it no longer trusts, 3 s after it got them: how

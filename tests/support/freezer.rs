@@ -238,7 +238,7 @@ impl Freezer {
                 .flat_map(|table| {
                     let parts = names(&self.data_path.join("data/d").join(table));
                     parts.into_iter().map(|part| json!({
-                    "database": "d", "table": table, "partition_id": "all", "name": part, "rows": 1, "bytes_on_disk": 1,
+                    "database": "d", "table": table, "partition_id": partition_of(&part), "name": part, "rows": 1, "bytes_on_disk": 1,
                     "modified": 1,
                     "path": format!("{data}/data/d/{table}/{part}/"), "disk_name": "default", "files": 0,
                     "hash_of_all_files": "",
@@ -257,9 +257,12 @@ impl Freezer {
     /// Works as `DataPartStorageOnDiskBase::freeze`: new directories, a link and a chmod for every file, nothing
     /// synced.
     fn freeze(&self, sql: &str) -> Result<(), String> {
-        let mut quoted = sql.split('`');
-        let table = quoted.nth(3).ok_or("Code: 62. DB::Exception: Syntax error")?;
-        let name = sql.split('\'').nth(1).ok_or("Code: 62. DB::Exception: Syntax error")?;
+        let table = sql.split('`').nth(3).ok_or("Code: 62. DB::Exception: Syntax error")?;
+        let (_, after_name) = sql.split_once("WITH NAME '").ok_or("Code: 62. DB::Exception: Syntax error")?;
+        let name = after_name.split('\'').next().unwrap_or_default();
+        // Every clause of a statement names the partition in its first literal; no clause names one where all are meant.
+        let partitions: Vec<&str> =
+            sql.split("PARTITION ID '").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
         if !self.tables().iter().any(|known| known == table) {
             return Err("Code: 60. DB::Exception: there is no such table".to_owned());
         }
@@ -268,7 +271,8 @@ impl Freezer {
             std::thread::sleep(Duration::from_secs(2));
         }
         let target = Path::new("shadow").join(name).join("data/d").join(table);
-        for part in names(&source).into_iter().filter(|part| is_part(&source.join(part))) {
+        let is_meant = |part: &String| partitions.is_empty() || partitions.contains(&partition_of(part));
+        for part in names(&source).into_iter().filter(is_meant).filter(|part| is_part(&source.join(part))) {
             self.freeze_part(&source.join(&part), &target.join(&part)).map_err(exception)?;
         }
         if let Some(prank) = *self.prank.lock().expect("no thread panics with it") {
@@ -295,6 +299,11 @@ impl Freezer {
         }
         Ok(())
     }
+}
+
+/// The id of a part's partition: what its name begins with.
+fn partition_of(part: &str) -> &str {
+    part.split('_').next().unwrap_or_default()
 }
 
 fn is_part(path: &Path) -> bool {

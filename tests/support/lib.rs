@@ -14,6 +14,7 @@
 //! | [`faulty`], [`recorder`], [`replay`] | changes of the filesystem that fail, or are recorded and replayed in part |
 //! | [`strace`] | kills and errors at any system call of a process |
 //! | [`passthrough`], [`small_disk`] | a FUSE filesystem that fails on demand, and a small ext4 |
+//! | [`nfs_calls`] | calls to an NFS server, as its client counts them |
 //! | [`schemas`] | documents compared with the schemas in docs/schema |
 //! | [`tls`] | a proxy that speaks TLS |
 //! | [`tree`] | a directory tree as a value that can be compared |
@@ -30,6 +31,7 @@ pub mod freezer;
 pub mod front;
 pub mod hoard;
 pub mod keeper;
+pub mod nfs_calls;
 pub mod object_store;
 pub mod passthrough;
 pub mod recorder;

@@ -42,6 +42,17 @@ impl SmallDisk {
         Self::made_by(tool, &made.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), mebibytes)
     }
 
+    /// An ext4 for this many inodes, where a file of a few bytes has no block: it is stored in its inode.
+    #[track_caller]
+    pub fn for_tiny_files(inodes: u64) -> Self {
+        let options = ["-q", "-F", "-m", "0", "-b", "4096", "-I", "256", "-O", "inline_data", "-E"];
+        let mut options: Vec<String> = options.map(str::to_owned).into();
+        // Inodes are not written in the background while something is measured.
+        options.extend(["lazy_itable_init=0,lazy_journal_init=0".to_owned(), "-N".to_owned(), inodes.to_string()]);
+        // 256 bytes for each inode; a directory of 40 files and its checksums have a block each, of each snapshot.
+        Self::made_by("mkfs.ext4", &options, (inodes * 1200 >> 20) + 400)
+    }
+
     #[track_caller]
     fn made_by(tool: &str, options: &[String], mebibytes: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");

@@ -176,6 +176,6 @@ pub(in crate::ops) fn room_for_copies(
     if room.lack(needed(&|_, _| true).0, min_free_bytes).is_none() {
         return Ok(());
     }
-    let needed = needed(&|table, part| is_new(sources, leftovers, table, part));
+    let needed = sources.at_once(|| needed(&|table, part| is_new(sources, leftovers, table, part)));
     check_room((repository.path(), room), needed, min_free_bytes)
 }

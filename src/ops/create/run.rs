@@ -170,14 +170,15 @@ impl CreateRun<'_> {
             return Err(OpError::Interrupted);
         }
         let keep = |lists: Option<SnapshotLists>| {
-            let _inside = stages.enter(Stage::Index);
-            let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
-            // Only if all parts are intact: the tree of a damaged part may contain more than its list, so readers must
-            // inspect it.
-            index.keep_lists(repository, (incoming.id(), incoming.dir()), lists.as_ref());
-            if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
-                index.keep_snapshot(repository, (incoming.id(), stamp), &held, known);
-            }
+            stages.run(Stage::Index, || {
+                let held = || -> Box<dyn Iterator<Item = _>> { Box::new(manifest::held(&records, &notes)) };
+                // Only if all parts are intact: the tree of a damaged part may contain more than its list, so readers must
+                // inspect it.
+                index.keep_lists(repository, (incoming.id(), incoming.dir()), lists.as_ref());
+                if let (true, Some(stamp)) = (manifest::are_whole(&notes), Index::stamp(incoming.dir())) {
+                    index.keep_snapshot(repository, (incoming.id(), stamp), &held, known);
+                }
+            });
             sync.finish()
         };
         let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
