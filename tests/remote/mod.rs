@@ -11,3 +11,4 @@ mod retention;
 mod secrets;
 mod services;
 mod support;
+mod together;
