@@ -162,7 +162,8 @@ impl<'a> Host<'a> {
     fn killed_push(&mut self) {
         let begun = Instant::now();
         let arguments = ["push", "latest", "--to", self.address(), "--small", "4KiB", "--json"];
-        let mut child = self.chsnap.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut child =
+            self.chsnap.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         std::thread::sleep(Duration::from_millis(self.dice.throw(400)));
         drop(child.kill());
         child.wait().expect("it ends");
@@ -305,8 +306,7 @@ fn collect_all_the_time(arena: &Arena<'_>) {
     let keys = arena.with_keys(Chsnap::new(&arena.folder.path().join("collector")));
     let grace = format!("{}s", arena.grace.as_secs());
     while !arena.is_over() {
-        let collected =
-            arena.run("remote gc", &keys, &["remote", "gc", &arena.server.address, "--grace", &grace]);
+        let collected = arena.run("remote gc", &keys, &["remote", "gc", &arena.server.address, "--grace", &grace]);
         arena.deleted.fetch_add(collected["deleted"]["objects"].as_u64().unwrap_or(0), Ordering::SeqCst);
         std::thread::sleep(arena.grace / 20);
     }

@@ -319,6 +319,73 @@ impl ObjectServer {
         assert!(made.is_ok(), "{key}: {made:?}");
     }
 
+    /// Makes a bucket of S3 whose new objects are locked for so many days.
+    #[track_caller]
+    pub fn lock_bucket(&self, bucket: &str, mode: &str, days: u32) {
+        let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
+        // It may be there already.
+        drop(signed(ureq::put(&url)).header("x-amz-bucket-object-lock-enabled", "true").send(&[] as &[u8]));
+        let rule = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>{mode}\
+             </Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        let set = signed(ureq::put(format!("{url}?object-lock"))).send(rule.as_bytes());
+        assert!(set.is_ok(), "{set:?}");
+    }
+
+    /// The mode and the end of the lock of an object of S3.
+    #[track_caller]
+    pub fn lock_of(&self, bucket: &str, key: &str) -> Option<(String, String)> {
+        let url = format!("http://127.0.0.1:{}/{bucket}/{key}", self.port);
+        let found = ureq::head(&url).header("authorization", AUTHORIZATION).call().expect("it is there");
+        let header = |name: &str| Some(found.headers().get(name)?.to_str().ok()?.to_owned());
+        Some((header("x-amz-object-lock-mode")?, header("x-amz-object-lock-retain-until-date")?))
+    }
+
+    /// The keys in a bucket of S3 that begin with `prefix`, at most a thousand.
+    #[track_caller]
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let url = format!("http://127.0.0.1:{}/{bucket}?list-type=2&prefix={prefix}", self.port);
+        let mut found = ureq::get(&url).header("authorization", AUTHORIZATION).call().expect("a list");
+        let text = found.body_mut().read_to_string().expect("text");
+        text.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
+    }
+
+    /// Makes a user who may do everything in S3, and has `moto` compare signatures from then on. Gives the user's key and
+    /// secret.
+    #[track_caller]
+    pub fn check_signatures(&self) -> (String, String) {
+        let ask = |form: &str| {
+            let url = format!("http://127.0.0.1:{}/", self.port);
+            let answer = ureq::post(&url)
+                .header("authorization", AUTHORIZATION.replace("/s3/", "/iam/"))
+                .header("content-type", "application/x-www-form-urlencoded")
+                .send(format!("Version=2010-05-08&UserName=pusher&{form}"));
+            answer.expect("it is done").body_mut().read_to_string().expect("text")
+        };
+        ask("Action=CreateUser");
+        let made = ask("Action=CreateAccessKey");
+        let policy = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action\
+                      %22%3A%22s3%3A%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
+        ask(&format!("Action=PutUserPolicy&PolicyName=all&PolicyDocument={policy}"));
+        let reset = format!("http://127.0.0.1:{}/moto-api/reset-auth", self.port);
+        assert!(ureq::post(&reset).send("0").is_ok());
+        let element = |name: &str| {
+            let (_, rest) = made.split_once(&format!("<{name}>")).expect("an element");
+            rest.split_once('<').expect("its end").0.to_owned()
+        };
+        (element("AccessKeyId"), element("SecretAccessKey"))
+    }
+
+    /// Whether the present version of an object of S3 can be removed for good.
+    #[track_caller]
+    pub fn removes_version(&self, bucket: &str, key: &str) -> bool {
+        let url = format!("http://127.0.0.1:{}/{bucket}/{key}", self.port);
+        let found = ureq::head(&url).header("authorization", AUTHORIZATION).call().expect("it is there");
+        let version = found.headers().get("x-amz-version-id").expect("a version").to_str().expect("text").to_owned();
+        ureq::delete(format!("{url}?versionId={version}")).header("authorization", AUTHORIZATION).call().is_ok()
+    }
+
     /// Stores every file below a directory, under its path with this prefix.
     #[track_caller]
     pub fn put_tree(&self, directory: &Path, prefix: &str) {
@@ -332,6 +399,13 @@ impl ObjectServer {
             }
         }
     }
+}
+
+/// What `moto` takes for a signature.
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/us-east-1/s3/aws4_request";
+
+fn signed(request: ureq::RequestBuilder<ureq::typestate::WithBody>) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+    request.header("authorization", AUTHORIZATION).header("content-type", "application/xml")
 }
 
 /// Makes the container, by a request that is signed as Azure's are.

@@ -42,8 +42,9 @@ pub(super) use prune::{
     CostRow, CostSeconds, KeptRow, PruneDocument, RemovedRow, RuleRow, SimulateDocument, SimulatedRow, StaleRow,
 };
 pub(super) use remote::{
-    PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteKeptRow, RemoteListDocument,
-    RemotePruneDocument, RemoteRemovedRow, RemoteRmDocument, RemoteRow, RemoteUsageDocument, WrongObjectRow,
+    ObjectLockRow, PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteKeptRow,
+    RemoteListDocument, RemotePruneDocument, RemoteRemovedRow, RemoteRmDocument, RemoteRow, RemoteUsageDocument,
+    WrongObjectRow,
 };
 pub(super) use report::ReportDocument;
 pub(super) use restore::{

@@ -22,6 +22,7 @@ use crate::remote::{
 use crate::repo::{self, Lease, Manifest, ManifestDigest, PartRecord, SnapshotState, TableState, read_parts};
 
 use super::known::{KnownObjects, condemned};
+use super::locks::{PushLocks, objects_to_lock};
 use super::pushed::{PushOutcome, Pushed};
 use super::random;
 use super::secrets::{SecretScope, SnapshotSecrets, secrets_in};
@@ -91,7 +92,7 @@ impl SnapshotPush<'_> {
     ///
     /// # Errors
     /// If something cannot be read or sent: then nothing is committed.
-    pub(super) fn push(&self, known: &mut KnownObjects) -> Result<PushOutcome, OpError> {
+    pub(super) fn push(&self, known: &mut KnownObjects, locks: &mut PushLocks) -> Result<PushOutcome, OpError> {
         let (manifest, records) = match self.read()? {
             Ok(read) => read,
             Err(problem) => return Ok(PushOutcome::Damaged(problem)),
@@ -137,8 +138,15 @@ impl SnapshotPush<'_> {
             let mut lost = self.lost(&condemned, &known.resent)?;
             // Nothing is committed that this run has neither sent nor found in the store.
             lost.extend(known.lost(self.means.remote, staged.objects())?);
+            let not_kept = known.not_kept(self.means.remote, staged.objects())?;
+            lost.extend(&not_kept);
             if lost.is_empty() {
                 let manifest = self.described(content.manifest, &staged)?;
+                // Before the commit: one who is killed here has locked too much at most.
+                if let Some(wanted) = locks.of_new() {
+                    let reused = objects_to_lock(&manifest, &known.uploaded, self.means.remote.is_new());
+                    locks.extend(self.means.remote, &manifest.head.name(), wanted, &reused)?;
+                }
                 let sent_as = match self.means.scope {
                     SendScope::Missing => self.means.remote.commit(&manifest)?,
                     SendScope::All => self.means.remote.commit_again(&manifest)?,
@@ -155,7 +163,12 @@ impl SnapshotPush<'_> {
                 staged.forget(&lost);
             }
             if round >= ROUNDS {
-                return Err(RemoteError::Condemned { address: self.means.remote.address().to_owned() }.into());
+                let address = self.means.remote.address().to_owned();
+                return Err(match not_kept.first() {
+                    Some(key) => RemoteError::NotKept { name: format!("object {key}"), address },
+                    None => RemoteError::Condemned { address },
+                }
+                .into());
             }
         };
         let (sent_as, manifest) = committed;
@@ -245,6 +258,7 @@ impl SnapshotPush<'_> {
             scope: self.means.scope,
             claimed: &known.claimed,
             confirmed,
+            uploaded: Mutex::new(std::mem::take(&mut known.uploaded)),
             wrong: Mutex::default(),
             remote: self.means.remote,
             small_bytes: self.means.small_bytes,
@@ -255,7 +269,8 @@ impl SnapshotPush<'_> {
             counts: Mutex::new(*counts),
         };
         let sent = self.send_with(&sender, staged, content);
-        let ObjectSender { confirmed, wrong, resent, counts: counted, .. } = sender;
+        let ObjectSender { confirmed, uploaded, wrong, resent, counts: counted, .. } = sender;
+        known.uploaded = uploaded.into_inner().unwrap_or_default();
         known.confirmed = confirmed.into_inner().unwrap_or_default();
         known.forget(&wrong.into_inner().unwrap_or_default());
         *counts = counted.into_inner().unwrap_or_default();
