@@ -146,8 +146,8 @@ fn credentials_that_may_not_extend_are_a_warning_that_names_the_parts_and_later_
     let lock = &pushed["object_lock"];
     assert_eq!((lock["state"].as_str(), number(lock, "extended")), (Some("incomplete"), 0), "{pushed}");
     assert_eq!(number(lock, "not_extended"), number(lock, "looked_at"), "{pushed}");
-    let warning = pushed["warnings"][0]["message"].as_str().expect("a warning");
-    assert_eq!(pushed["warnings"][0]["kind"], "lock_not_extended", "{pushed}");
+    let warning = pushed["warnings"][0].as_str().expect("a warning");
+    assert_eq!(pushed["warning_list"][0]["kind"], "lock_not_extended", "{pushed}");
     for text in ["d.a all_1_1_0", "AccessDenied", "the first lock ends"] {
         assert!(warning.contains(text), "{warning}");
     }
@@ -165,9 +165,8 @@ fn credentials_that_may_not_extend_are_a_warning_that_names_the_parts_and_later_
 #[test]
 fn credentials_that_may_not_ask_for_the_lock_are_no_claim() {
     let locked = LockLab::reused("GOVERNANCE");
-    let refuse = |asked: &Asked| match asked.target.ends_with("?object-lock") {
-        true => s3_error(403, "AccessDenied"),
-        false => Fault::None,
+    let refuse = |asked: &Asked| {
+        if asked.target.ends_with("?object-lock") { s3_error(403, "AccessDenied") } else { Fault::None }
     };
     let proxy = FaultProxy::start(locked.s3.port, refuse);
     // An address with a checksum is of a bucket with locks.
@@ -181,11 +180,9 @@ fn credentials_that_may_not_ask_for_the_lock_are_no_claim() {
     for (status, code) in
         [(501, "NotImplemented"), (405, "MethodNotAllowed"), (404, "ObjectLockConfigurationNotFoundError")]
     {
-        let proxy =
-            FaultProxy::start(locked.s3.port, move |asked: &Asked| match asked.target.ends_with("?object-lock") {
-                true => s3_error(status, code),
-                false => Fault::None,
-            });
+        let proxy = FaultProxy::start(locked.s3.port, move |asked: &Asked| {
+            if asked.target.ends_with("?object-lock") { s3_error(status, code) } else { Fault::None }
+        });
         let address = format!("s3://bucket/{status}?endpoint=http://127.0.0.1:{}&region=us-east-1", proxy.port);
         let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &address], 0);
         assert!(pushed["object_lock"].is_null(), "{pushed}");
@@ -198,10 +195,12 @@ fn a_request_that_fails_for_a_while_is_repeated_and_one_that_keeps_failing_commi
     let few = std::sync::atomic::AtomicUsize::new(0);
     let proxy = FaultProxy::start(locked.s3.port, move |asked| {
         let is_early = || few.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 4;
-        match is_extension(asked) && is_early() {
-            true if asked.number % 2 == 0 => s3_error(503, "SlowDown"),
-            true => Fault::NoAnswer,
-            false => Fault::None,
+        if !is_extension(asked) || !is_early() {
+            Fault::None
+        } else if asked.number % 2 == 0 {
+            s3_error(503, "SlowDown")
+        } else {
+            Fault::NoAnswer
         }
     });
     let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &locked.address_at(proxy.port)], 0);
@@ -209,9 +208,8 @@ fn a_request_that_fails_for_a_while_is_repeated_and_one_that_keeps_failing_commi
     locked.lab.host.put("a", "all_7_7_0", &large_part(60, 61));
     locked.lab.host.snapshot();
     locked.s3.lock_bucket(BUCKET, "GOVERNANCE", 90);
-    let expired = FaultProxy::start(locked.s3.port, |asked| match asked.target.ends_with("?object-lock") {
-        true => s3_error(400, "ExpiredToken"),
-        false => Fault::None,
+    let expired = FaultProxy::start(locked.s3.port, |asked| {
+        if asked.target.ends_with("?object-lock") { s3_error(400, "ExpiredToken") } else { Fault::None }
     });
     let run = locked.chsnap().run(&["push", "latest", "--to", &locked.address_at(expired.port)]);
     assert_eq!(run.code, 1, "{}", run.stderr);
