@@ -180,8 +180,8 @@ fn a_store_that_lies_to_a_pull_is_damaged_and_nothing_is_pulled() {
         assert!(checked["damage"].as_array().is_some_and(|damage| !damage.is_empty()), "{checked}");
     }
     for (method, place, lie) in [
-        ("GET", "/snapshots/", Fault::Shortened(100)),
-        ("GET", "/snapshots/", Fault::Swapped(b"<html>pay for this network</html>".to_vec())),
+        ("GET", ".json.zst", Fault::Shortened(100)),
+        ("GET", ".json.zst", Fault::Swapped(b"<html>pay for this network</html>".to_vec())),
         ("GET", "chsnap-remote.json", Fault::Swapped(b"<html>pay for this network</html>".to_vec())),
     ] {
         let shown = (place, lie.clone());

@@ -323,13 +323,23 @@ impl ObjectServer {
     #[track_caller]
     pub fn lock_bucket(&self, bucket: &str, mode: &str, days: u32) {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
-        // It may be there already.
-        drop(signed(ureq::put(&url)).header("x-amz-bucket-object-lock-enabled", "true").send(&[] as &[u8]));
+        let made = signed(ureq::put(&url)).header("x-amz-bucket-object-lock-enabled", "true").send(&[] as &[u8]);
+        assert!(made.is_ok(), "{made:?}");
         let rule = format!(
             "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>{mode}\
              </Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
         );
         let set = signed(ureq::put(format!("{url}?object-lock"))).send(rule.as_bytes());
+        assert!(set.is_ok(), "{set:?}");
+    }
+
+    /// Sets the lock of an object of S3. `moto` lets it be shortened, as if time had passed.
+    #[track_caller]
+    pub fn set_lock(&self, bucket: &str, key: &str, mode: &str, until: &str) {
+        let url = format!("http://127.0.0.1:{}/{bucket}/{key}?retention", self.port);
+        let body = format!("<Retention><Mode>{mode}</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>");
+        // Which sum it is, is not looked at.
+        let set = signed(ureq::put(&url)).header("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==").send(body.as_bytes());
         assert!(set.is_ok(), "{set:?}");
     }
 
