@@ -129,7 +129,7 @@ impl S3Locks {
     }
 
     /// Sends a request, and repeats it while it fails for a while.
-    async fn send(&self, method: Method, url: String, body: Option<String>) -> Result<Answer, LockFailure> {
+    async fn send(&self, method: Method, url: String, body: Option<String>) -> Result<S3Answer, LockFailure> {
         let mut pause = self.retries.first_pause;
         for _ in 0..self.retries.times {
             let failed = match self.send_once(&method, &url, body.as_deref()).await {
@@ -146,7 +146,7 @@ impl S3Locks {
         if is_transient(answer.status()) { Err(failure(&answer)) } else { Ok(answer) }
     }
 
-    async fn send_once(&self, method: &Method, url: &str, body: Option<&str>) -> Result<Answer, LockFailure> {
+    async fn send_once(&self, method: &Method, url: &str, body: Option<&str>) -> Result<S3Answer, LockFailure> {
         let other = |cause: String| LockFailure { kind: StoreErrorKind::Other, cause, is_transient: false };
         let mut request = Request::builder().method(method.clone()).uri(url);
         if let Some(body) = body {
@@ -173,7 +173,7 @@ impl S3Locks {
 }
 
 /// An answer with its body, which may be cut.
-type Answer = Response<Vec<u8>>;
+type S3Answer = Response<Vec<u8>>;
 
 /// The messages of an error, without URLs that could have a signature.
 fn chain(error: &reqsign_core::Error) -> String {
@@ -195,7 +195,7 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// The failure that an answer reports.
-fn failure(answer: &Answer) -> LockFailure {
+fn failure(answer: &S3Answer) -> LockFailure {
     let status = answer.status();
     let kind = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StoreErrorKind::Denied,
@@ -212,16 +212,16 @@ fn failure(answer: &Answer) -> LockFailure {
     LockFailure { kind, cause: cause.chars().take(600).collect(), is_transient: is_transient(status) }
 }
 
-fn has_code(answer: &Answer, codes: &[&str]) -> bool {
+fn has_code(answer: &S3Answer, codes: &[&str]) -> bool {
     elements(answer.body()).get("Code").is_some_and(|code| codes.contains(&code.as_str()))
 }
 
-fn is_bucket_missing(answer: &Answer) -> bool {
+fn is_bucket_missing(answer: &S3Answer) -> bool {
     has_code(answer, &["NoSuchBucket"])
 }
 
 /// Whether no request with these credentials, or with this clock, can succeed.
-fn is_of_no_use(answer: &Answer) -> bool {
+fn is_of_no_use(answer: &S3Answer) -> bool {
     elements(answer.body()).get("Code").is_some_and(|code| kind_of_code(code).is_some())
 }
 

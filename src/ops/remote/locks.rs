@@ -44,7 +44,7 @@ pub(super) struct PushLocks {
 }
 
 /// The outcome for an object.
-enum Extension {
+enum LockOutcome {
     LongEnough,
     Extended,
     /// The present lock, and the reason.
@@ -90,43 +90,43 @@ impl PushLocks {
         let is_open = |object: &LockedObject| self.until.get(object).is_none_or(|until| *until < wanted.until);
         let objects: Vec<(&LockedObject, &String)> = reused.iter().filter(|(object, _)| is_open(object)).collect();
         let (refusals, successes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let extend = |(object, _): &(&LockedObject, &String)| -> Result<Extension, RemoteError> {
+        let extend = |(object, _): &(&LockedObject, &String)| -> Result<LockOutcome, RemoteError> {
             let present = match remote.lock_of(object) {
                 Ok(present) => present,
                 Err(RemoteError::Store(error)) if is_refusal(&error) => {
-                    return Ok(Extension::Refused(None, error.cause.to_string()));
+                    return Ok(LockOutcome::Refused(None, error.cause.to_string()));
                 }
                 Err(error) => return Err(error),
             };
-            let Some(lock) = extended_lock(present, wanted) else { return Ok(Extension::LongEnough) };
+            let Some(lock) = extended_lock(present, wanted) else { return Ok(LockOutcome::LongEnough) };
             if refusals.load(Ordering::Relaxed) >= REFUSALS && successes.load(Ordering::Relaxed) == 0 {
-                return Ok(Extension::Refused(present, "the store refused the others".to_owned()));
+                return Ok(LockOutcome::Refused(present, "the store refused the others".to_owned()));
             }
             match remote.set_lock(object, lock) {
                 Ok(()) => {
                     successes.fetch_add(1, Ordering::Relaxed);
-                    Ok(Extension::Extended)
+                    Ok(LockOutcome::Extended)
                 }
                 Err(RemoteError::Store(error)) if is_refusal(&error) => {
                     refusals.fetch_add(1, Ordering::Relaxed);
-                    Ok(Extension::Refused(present, error.cause.to_string()))
+                    Ok(LockOutcome::Refused(present, error.cause.to_string()))
                 }
                 Err(error) => Err(error),
             }
         };
-        let outcomes: Vec<Extension> = objects.par_iter().map(extend).collect::<Result<_, _>>()?;
+        let outcomes: Vec<LockOutcome> = objects.par_iter().map(extend).collect::<Result<_, _>>()?;
         let mut refused = Vec::new();
         let mut long_enough = Vec::new();
         for ((object, of), outcome) in objects.into_iter().zip(outcomes) {
             self.report.looked_at += 1;
             match outcome {
-                Extension::Refused(present, reason) => {
+                LockOutcome::Refused(present, reason) => {
                     self.report.not_extended += 1;
                     refused.push((of.as_str(), present, reason));
                     continue;
                 }
-                Extension::Extended => self.report.extended += 1,
-                Extension::LongEnough => {}
+                LockOutcome::Extended => self.report.extended += 1,
+                LockOutcome::LongEnough => {}
             }
             long_enough.push((object.clone(), wanted.until));
         }
