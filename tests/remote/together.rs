@@ -200,20 +200,24 @@ impl<'a> Host<'a> {
             }
             8 => {
                 if let Some(id) = self.there.last().copied() {
-                    self.pull(id);
+                    self.pull(&[id]);
                 }
             }
             _ => drop(self.arena.run("remote check", &self.chsnap, &["remote", "check", self.address()])),
         }
     }
 
-    /// Pulls a snapshot into a new repository, and compares it.
-    fn pull(&self, id: SnapshotId) {
+    /// Pulls snapshots into a new repository, and compares them.
+    fn pull(&self, ids: &[SnapshotId]) {
         let folder = tempfile::tempdir_in(self.arena.folder.path()).expect("a folder");
         let clean = self.arena.with_keys(Chsnap::new(&folder.path().join("repo")));
+        ids.iter().for_each(|id| self.pull_into(&clean, *id));
+    }
+
+    fn pull_into(&self, clean: &Chsnap, id: SnapshotId) {
         let of = self.store.open().id().short().to_owned();
-        self.arena.run("pull", &clean, &["pull", &id.to_string(), "--from", self.address(), "--of", &of]);
-        if !self.arena.is_over.load(Ordering::SeqCst) && self.digests.get(&id) != Some(&digest(&at(&clean, id))) {
+        self.arena.run("pull", clean, &["pull", &id.to_string(), "--from", self.address(), "--of", &of]);
+        if !self.arena.is_over.load(Ordering::SeqCst) && self.digests.get(&id) != Some(&digest(&at(clean, id))) {
             self.arena.fault(format!("{id} of {} came back with other content", self.name));
         }
     }
@@ -226,9 +230,7 @@ impl<'a> Host<'a> {
         let own = rows.filter(|row| row["remote_name"].as_str().expect("a name").ends_with(&format!(".{of}")));
         let ids: Vec<SnapshotId> = own.map(|row| row["id"].as_str().expect("an id").parse().expect("an id")).collect();
         assert_eq!(ids, self.there, "{}", self.name);
-        for id in ids {
-            self.pull(id);
-        }
+        self.pull(&ids);
     }
 }
 
