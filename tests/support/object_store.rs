@@ -361,32 +361,6 @@ impl ObjectServer {
         text.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
     }
 
-    /// Makes a user who may do everything in S3, and has `moto` compare signatures from then on. Gives the user's key and
-    /// secret.
-    #[track_caller]
-    pub fn check_signatures(&self) -> (String, String) {
-        let ask = |form: &str| {
-            let url = format!("http://127.0.0.1:{}/", self.port);
-            let answer = ureq::post(&url)
-                .header("authorization", AUTHORIZATION.replace("/s3/", "/iam/"))
-                .header("content-type", "application/x-www-form-urlencoded")
-                .send(format!("Version=2010-05-08&UserName=pusher&{form}"));
-            answer.expect("it is done").body_mut().read_to_string().expect("text")
-        };
-        ask("Action=CreateUser");
-        let made = ask("Action=CreateAccessKey");
-        let policy = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action\
-                      %22%3A%22s3%3A%2A%22%2C%22Resource%22%3A%22%2A%22%7D%5D%7D";
-        ask(&format!("Action=PutUserPolicy&PolicyName=all&PolicyDocument={policy}"));
-        let reset = format!("http://127.0.0.1:{}/moto-api/reset-auth", self.port);
-        assert!(ureq::post(&reset).send("0").is_ok());
-        let element = |name: &str| {
-            let (_, rest) = made.split_once(&format!("<{name}>")).expect("an element");
-            rest.split_once('<').expect("its end").0.to_owned()
-        };
-        (element("AccessKeyId"), element("SecretAccessKey"))
-    }
-
     /// Whether the present version of an object of S3 can be removed for good.
     #[track_caller]
     pub fn removes_version(&self, bucket: &str, key: &str) -> bool {
