@@ -438,6 +438,7 @@ fn remote_hint(error: &RemoteError) -> Option<&'static str> {
             "chsnap remote rm removes it, and chsnap push --no-secrets then sends it without them; its objects stay in the \
              store until chsnap remote gc has deleted them after the grace period"
         }
+        RemoteError::NotKept { .. } => "is the store full, or out of quota? see docs/remote.md",
         RemoteError::Condemned { .. } => "wait for the garbage collection, and push again",
         RemoteError::Damaged { .. } => {
             "chsnap remote verify --data tells what else is damaged; chsnap push SNAPSHOT --resend, where that snapshot \
@@ -450,13 +451,14 @@ fn remote_hint(error: &RemoteError) -> Option<&'static str> {
             StoreErrorKind::Denied => {
                 "are the credentials in the environment, still valid, and allowed to do this? see docs/remote.md"
             }
+            StoreErrorKind::ClockSkewed => "set the clock of this host: it differs too much from that of the service",
             StoreErrorKind::NotFound => "is the bucket there, and is it in this region?",
             StoreErrorKind::Throttled => "--parallel and --bwlimit ask less of it",
             StoreErrorKind::Untrusted => {
                 "is this the store's own address? if it is, this host must trust the authority that signed its certificate: SSL_CERT_FILE \
                  names a PEM file with trusted ones, in place of the system's"
             }
-            StoreErrorKind::Unsupported | StoreErrorKind::Other => return None,
+            StoreErrorKind::Unsupported | StoreErrorKind::Invalid | StoreErrorKind::Other => return None,
         },
         RemoteError::Address(_) => return None,
     })

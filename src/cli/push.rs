@@ -1,12 +1,13 @@
 use std::fmt::Write as _;
 
 use chrono::Utc;
+use chsnap::model::{DefaultLock, Warning, WarningKind};
 use chsnap::ops::OpError;
 use chsnap::ops::copy::WantedSnapshots;
 use chsnap::ops::remote::{self, PARALLEL, PushOutcome, PushReport, PushRequest, SecretScope, SendScope};
 use chsnap::remote::{RemoteAddress, RemoteError, Store, StoreEnvironment, open_store};
 
-use super::documents::{PushDocument, PushRow};
+use super::documents::{ObjectLockRow, PushDocument, PushRow};
 use super::globals::{Globals, size};
 use super::opening;
 use super::output::Output;
@@ -81,7 +82,8 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
     let progress = output.progress();
     let result = remote::push(&repository, store, &request, &Utc::now, &progress);
     progress.clear();
-    let report = result?;
+    let mut report = result?;
+    report.warnings.extend(unknown_locks(&report, &args.to));
     output.warnings(&report.warnings);
     let rows: Vec<PushRow> = report.snapshots.iter().map(PushRow::of).collect();
     let count = |state: &str| rows.iter().filter(|row| row.state == state).count() as u64;
@@ -99,6 +101,7 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
             present,
             damaged,
             snapshots: rows,
+            object_lock: report.locks.as_ref().and_then(ObjectLockRow::of),
             requests: report.requests.into(),
             seconds: seconds(&report.seconds),
         };
@@ -117,6 +120,18 @@ pub(super) fn run(args: &Args, globals: &Globals, output: &Output) -> CommandRes
         }
     }
     Ok(code)
+}
+
+/// Warns if the bucket seems to have object lock, and the credentials may not read it. A bucket that locks new objects
+/// takes only those with a checksum, so that an address without one is of another bucket.
+fn unknown_locks(report: &PushReport, address: &str) -> Option<Warning> {
+    let is_unknown = report.locks.is_some_and(|locks| locks.of_new == DefaultLock::Unknown);
+    let address: RemoteAddress = address.parse().ok().filter(|_| is_unknown)?;
+    let message = format!(
+        "{address}: no lock of reused objects was extended, because these credentials may not read the object lock of the \
+         bucket (s3:GetBucketObjectLockConfiguration)"
+    );
+    address.options.contains_key("checksum").then(|| Warning::new(WarningKind::LockNotExtended, message))
 }
 
 /// What a push without secrets left out.
@@ -167,6 +182,20 @@ fn text(report: &PushReport, remote: &str) -> String {
                 )
             }
         }
+        .expect(WRITABLE);
+    }
+    if let Some(locks) = report.locks
+        && let DefaultLock::Of(lock) = locks.of_new
+    {
+        writeln!(
+            text,
+            "object lock ({}) of new objects ends {}; {} of {} that are reused extended, by {}",
+            lock.mode,
+            lock.until.format("%Y-%m-%d"),
+            render::thousands(locks.extended),
+            render::count(locks.looked_at, "object"),
+            render::count(report.requests.locks, "request"),
+        )
         .expect(WRITABLE);
     }
     let total = report.seconds.get("total").copied().unwrap_or(0.0);

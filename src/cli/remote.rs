@@ -18,6 +18,7 @@ use super::push::store;
 use super::remote_choice::{gc_hint, which};
 use super::remote_prune;
 use super::render;
+use super::words::shell;
 use super::{CommandResult, DAMAGED, DONE, WARNED};
 
 /// List, check and clean up the snapshots in an object store
@@ -282,12 +283,24 @@ fn check(
         output.prose(&checked_text(&report, depth, address));
     }
     if !is_sound {
-        output.note(HEALING);
+        output.note(&healing(&report, depth, address));
     }
     Ok(if is_sound { DONE } else { DAMAGED })
 }
 
-const HEALING: &str = "hint: chsnap push SNAPSHOT --resend, on a host that has the snapshot, sends its objects again";
+/// The push that sends what is missing or damaged. Of the snapshots that need the first object the newest is named: its
+/// host has it the longest.
+fn healing(report: &CheckReport, depth: Depth, address: &str) -> String {
+    let newest = report.wrong.first().and_then(|wrong| wrong.snapshots.iter().max_by_key(|name| name.id));
+    let snapshot = newest.map_or_else(|| "SNAPSHOT".to_owned(), |name| name.id.to_string());
+    let address = shell(&render::safe(address, 400));
+    // A push looks at presence and size by itself; it neither reads an object nor replaces a damaged manifest unasked.
+    let (resend, what) = match depth {
+        Depth::List | Depth::Presence if report.unreadable.is_empty() => ("", "sends what is missing"),
+        _ => (" --resend", "sends its objects again"),
+    };
+    format!("hint: chsnap push {snapshot} --to {address}{resend}, on a host that has the snapshot, {what}")
+}
 
 fn checked_text(report: &CheckReport, depth: Depth, address: &str) -> String {
     let mut text = String::new();

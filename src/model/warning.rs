@@ -117,6 +117,8 @@ pub enum WarningKind {
     SecretsHidden,
     /// A snapshot is in a store with its secrets, and was to be pushed without them.
     SecretsPresent,
+    /// Objects that a pushed snapshot reuses could not be locked for as long as new ones are.
+    LockNotExtended,
     /// Functions, access entities or named collections could not be read.
     ServerFilesUnreadable,
     /// Users, collections … are kept in Keeper, and not in the snapshot.

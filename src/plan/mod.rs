@@ -72,8 +72,8 @@ pub use off_moment::{ListedDirectories, ListedEvidence, OffMomentReason};
 pub use pattern::{InvalidTablePattern, TablePattern};
 pub use reference::{NamedSnapshot as KnownSnapshot, ReferenceError, SnapshotReference, is_reserved_name};
 pub use remote::{
-    FileGroups, GC_GRACE, GcEvidence, GcPlan, OBJECT_BYTES, PresenceQuery, SMALL_FILE_BYTES, StoredObject, group_files,
-    object_ranges, plan_gc, presence_query,
+    FileGroups, GC_GRACE, GcEvidence, GcPlan, OBJECT_BYTES, PresenceQuery, SMALL_FILE_BYTES, StoredObject,
+    extended_lock, group_files, object_ranges, plan_gc, presence_query,
 };
 pub use rename::{DatabaseRename, InvalidRename, Renames, TableRename};
 pub use replicas::{ReplicaEvidence, judge_replicas, stale_entries};

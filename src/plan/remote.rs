@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::ContentHash;
+use crate::model::{ContentHash, ObjectLock};
 
 /// The largest number of file bytes in one object.
 pub const OBJECT_BYTES: u64 = 64 << 20;
@@ -130,6 +130,17 @@ pub fn plan_gc(evidence: &GcEvidence, now: DateTime<Utc>, grace: Duration) -> Gc
     plan
 }
 
+/// The lock that an object must get so that it ends no earlier than `wanted`; `None` if its present one does not. A lock
+/// keeps its mode: it would be refused to weaken it.
+#[must_use]
+pub fn extended_lock(present: Option<ObjectLock>, wanted: ObjectLock) -> Option<ObjectLock> {
+    match present {
+        Some(present) if present.until >= wanted.until => None,
+        Some(present) => Some(ObjectLock { mode: present.mode, until: wanted.until }),
+        None => Some(wanted),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, reason = "an index that does not exist fails the test")]
 mod tests {
@@ -148,6 +159,20 @@ mod tests {
             (50_000, 1_000_000, PresenceQuery::List),
         ] {
             assert_eq!(presence_query(asked, stored), query, "{asked} of {stored}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_extended_in_its_mode_and_never_shortened() {
+        use crate::model::LockMode::{Compliance, Governance};
+        let lock =
+            |mode, day: i64| ObjectLock { mode, until: DateTime::from_timestamp(day * 86_400, 0).expect("a time") };
+        let wanted = lock(Governance, 30);
+        assert_eq!(extended_lock(None, wanted), Some(wanted));
+        assert_eq!(extended_lock(Some(lock(Governance, 29)), wanted), Some(wanted));
+        assert_eq!(extended_lock(Some(lock(Compliance, 29)), wanted), Some(lock(Compliance, 30)));
+        for longer in [lock(Governance, 30), lock(Compliance, 31)] {
+            assert_eq!(extended_lock(Some(longer), wanted), None);
         }
     }
 

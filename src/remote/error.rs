@@ -9,12 +9,16 @@ pub enum StoreErrorKind {
     NotFound,
     /// The credentials are missing, wrong, expired, or insufficient.
     Denied,
+    /// The service refuses because the clock of this host differs from its own.
+    ClockSkewed,
     /// The service still refuses because of too many requests, after all retries.
     Throttled,
     /// The server's certificate is not trusted.
     Untrusted,
     /// The service cannot do it, or the address or its options are wrong.
     Unsupported,
+    /// The service takes the request for wrong. Another attempt would be refused as well.
+    Invalid,
     /// Anything else: no answer, a cut connection, an error of the service.
     Other,
 }
@@ -118,6 +122,14 @@ pub enum RemoteError {
         address: String,
         /// The requested repository.
         repository: String,
+    },
+    /// The store acknowledged objects that it then did not have, again and again.
+    #[error("{address} takes {name} and does not keep it; nothing was committed")]
+    NotKept {
+        /// One of the objects.
+        name: String,
+        /// The store.
+        address: String,
     },
     /// Keys were condemned again and again while a push used them.
     #[error("a garbage collection in {address} condemns what this push sends; nothing was committed")]

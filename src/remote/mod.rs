@@ -12,6 +12,8 @@ mod open;
 mod opendal;
 mod pack;
 mod repository;
+#[cfg(feature = "remote")]
+mod s3_locks;
 mod store;
 
 pub use address::{InvalidAddress, RemoteAddress, Service};
@@ -24,5 +26,5 @@ pub use manifest::{
 pub use names::RemoteName;
 pub use open::open_store;
 pub use pack::{read_pack, write_pack};
-pub use repository::{Condemnation, Leftover, RemoteRepository, SentAs};
-pub use store::{ListedObject, ObjectState, Put, Requests, Store};
+pub use repository::{Condemnation, Leftover, LockedObject, RemoteRepository, SentAs};
+pub use store::{ListedObject, ObjectState, Put, Requests, Store, StoreLocks};

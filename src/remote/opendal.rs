@@ -11,11 +11,14 @@ use opendal::raw::{HttpBody, HttpClient, HttpFetch};
 use opendal::{Buffer, ErrorKind, Operator, services};
 use tokio::runtime::Runtime;
 
+use crate::model::{DefaultLock, ObjectLock};
+
 use super::address::{RemoteAddress, Service};
 use super::environment::StoreEnvironment;
 use super::error::{RemoteError, StoreCause, StoreError, StoreErrorKind};
-use super::names::TEMPORARY;
-use super::store::{ListedObject, ObjectState, Put, Requests, Store};
+use super::names::{MARKER, TEMPORARY};
+use super::s3_locks::{LockFailure, Retries, S3Locks, S3Place, kind_of_code};
+use super::store::{ListedObject, ObjectState, Put, Requests, Store, StoreLocks};
 
 /// How often a request is retried.
 const RETRIES: usize = 6;
@@ -54,6 +57,15 @@ pub(super) struct OpendalStore {
     directory: Option<String>,
     atomicity: Atomicity,
     counters: Counters,
+    locks: Option<BucketLocks>,
+}
+
+/// The locks of a bucket of S3.
+struct BucketLocks {
+    client: S3Locks,
+    /// The number of components of the prefix.
+    components: usize,
+    place: OnceLock<S3Place>,
 }
 
 #[derive(Default)]
@@ -63,6 +75,7 @@ struct Counters {
     stats: AtomicU64,
     lists: AtomicU64,
     deletes: AtomicU64,
+    locks: AtomicU64,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
 }
@@ -126,7 +139,42 @@ impl OpendalStore {
             directory: (address.service == Service::Fs).then(|| address.root.clone()),
             atomicity,
             counters: Counters::default(),
+            locks: (address.service == Service::S3).then(|| bucket_locks(address, environment)),
         })
+    }
+
+    /// Sends a request about locks.
+    fn ask_locks<'s, T, F>(
+        &'s self,
+        (verb, name): (&'static str, &str),
+        ask: impl FnOnce(&'s S3Locks, &'s S3Place) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, LockFailure>>,
+    {
+        add(&self.counters.locks, 1);
+        let failed = |kind, cause| StoreError {
+            verb,
+            name: name.to_owned(),
+            address: self.address.clone(),
+            kind,
+            cause: StoreCause(cause),
+        };
+        let unsupported = || failed(StoreErrorKind::Unsupported, "the service has no locks".to_owned());
+        let locks = self.locks.as_ref().ok_or_else(unsupported)?;
+        let place = match locks.place.get() {
+            Some(place) => place,
+            None => {
+                let operator = self.writer().map_err(self.error(verb, name))?;
+                // The only way to learn the URL that OpenDAL uses. Nothing is sent.
+                let signed = self.runtime.block_on(operator.presign_stat(MARKER, ANSWER));
+                let url = signed.map_err(self.error(verb, name))?.uri().to_string();
+                let place = S3Place::of_object(&url, MARKER, locks.components).ok_or_else(unsupported)?;
+                locks.place.get_or_init(|| place)
+            }
+        };
+        let answer = self.runtime.block_on(ask(&locks.client, place));
+        answer.map_err(|failure| failed(failure.kind, failure.cause))
     }
 
     /// What reads; `None` if the directory is missing, which has no objects.
@@ -174,14 +222,14 @@ impl OpendalStore {
             verb,
             name: name.to_owned(),
             address: self.address.clone(),
-            kind: match error.kind() {
+            kind: s3_code(&error).and_then(kind_of_code).unwrap_or_else(|| match error.kind() {
                 ErrorKind::NotFound => StoreErrorKind::NotFound,
                 ErrorKind::PermissionDenied => StoreErrorKind::Denied,
                 ErrorKind::RateLimited => StoreErrorKind::Throttled,
                 ErrorKind::Unsupported | ErrorKind::ConfigInvalid => StoreErrorKind::Unsupported,
                 _ if is_untrusted(&error) => StoreErrorKind::Untrusted,
                 _ => StoreErrorKind::Other,
-            },
+            }),
             cause: StoreCause(cause(&error)),
         }
     }
@@ -272,8 +320,13 @@ fn cause(error: &opendal::Error) -> String {
     without_queries(&text).chars().take(600).collect()
 }
 
+/// The code in an error of S3: OpenDAL has it only in its message, which is `S3Error { code: "…", … }`.
+fn s3_code(error: &opendal::Error) -> Option<&str> {
+    error.message().strip_prefix("S3Error { code: \"")?.split('"').next()
+}
+
 /// The text without anything that follows a question mark within a word.
-fn without_queries(text: &str) -> String {
+pub(super) fn without_queries(text: &str) -> String {
     let words = text.split(' ').map(|word| word.split_once('?').map_or(word, |(head, _)| head));
     words.collect::<Vec<_>>().join(" ")
 }
@@ -305,9 +358,13 @@ impl HttpFetch for CheckedHttp {
     }
 }
 
+fn http() -> HttpClient {
+    HttpClient::with(CheckedHttp(HttpClient::default()))
+}
+
 /// The operator with its timeouts and retries.
 fn layered(operator: Operator) -> Operator {
-    let operator = operator.layer(HttpClientLayer::new(HttpClient::with(CheckedHttp(HttpClient::default()))));
+    let operator = operator.layer(HttpClientLayer::new(http()));
     let retries = RetryLayer::new()
         .with_max_times(RETRIES)
         .with_min_delay(FIRST_PAUSE)
@@ -318,11 +375,35 @@ fn layered(operator: Operator) -> Operator {
     operator.layer(TimeoutLayer::new().with_timeout(ANSWER).with_io_timeout(TRANSFER)).layer(retries)
 }
 
+/// The region of an address.
+fn region<'a>(address: &'a RemoteAddress, environment: &'a StoreEnvironment) -> &'a str {
+    let option = address.options.get("region").map(String::as_str);
+    let region = option.or_else(|| environment.get("AWS_REGION")).or_else(|| environment.get("AWS_DEFAULT_REGION"));
+    region.unwrap_or("us-east-1")
+}
+
+/// Whether an option without a value is given.
+fn is_on(address: &RemoteAddress, name: &str) -> bool {
+    address.options.get(name).is_some_and(|value| matches!(value.as_str(), "" | "1" | "true" | "yes"))
+}
+
+fn bucket_locks(address: &RemoteAddress, environment: &StoreEnvironment) -> BucketLocks {
+    let retries = Retries { times: RETRIES, first_pause: FIRST_PAUSE, longest_pause: LONGEST_PAUSE, answer: ANSWER };
+    let role = address.options.get("role_arn").map(String::as_str);
+    let region = region(address, environment);
+    BucketLocks {
+        client: S3Locks::new(http(), (region, role), is_on(address, "anonymous"), retries),
+        components: address.root.split('/').filter(|component| !component.is_empty()).count(),
+        place: OnceLock::new(),
+    }
+}
+
 /// The operator of a service; that of a directory is made by its store.
 fn operator(address: &RemoteAddress, environment: &StoreEnvironment) -> Result<Operator, opendal::Error> {
     let RemoteAddress { authority, root, options, .. } = address;
     let option = |name: &str| options.get(name).map(String::as_str);
-    let is_on = |name: &str| option(name).is_some_and(|value| matches!(value, "" | "1" | "true" | "yes"));
+    let region = region(address, environment);
+    let is_on = |name: &str| is_on(address, name);
     let environment = |name: &str| environment.get(name).map(str::to_owned);
     Ok(match address.service {
         Service::Fs => Operator::new(services::Fs::default().root(root))?.finish(),
@@ -333,9 +414,7 @@ fn operator(address: &RemoteAddress, environment: &StoreEnvironment) -> Result<O
             if let Some(endpoint) = endpoint {
                 builder = builder.endpoint(&endpoint);
             }
-            let region = option("region").map(str::to_owned);
-            let region = region.or_else(|| environment("AWS_REGION")).or_else(|| environment("AWS_DEFAULT_REGION"));
-            builder = builder.region(region.as_deref().unwrap_or("us-east-1"));
+            builder = builder.region(region);
             if let Some(class) = option("storage_class") {
                 builder = builder.default_storage_class(class);
             }
@@ -520,9 +599,28 @@ impl Store for OpendalStore {
             stats: of(&self.counters.stats),
             lists: of(&self.counters.lists),
             deletes: of(&self.counters.deletes),
+            locks: of(&self.counters.locks),
             sent_bytes: of(&self.counters.sent_bytes),
             received_bytes: of(&self.counters.received_bytes),
         }
+    }
+
+    fn locks(&self) -> Option<&dyn StoreLocks> {
+        self.locks.is_some().then_some(self)
+    }
+}
+
+impl StoreLocks for OpendalStore {
+    fn default_lock(&self, now: DateTime<Utc>) -> Result<DefaultLock, StoreError> {
+        self.ask_locks(("ask for", "the object lock of the bucket"), |client, place| client.default_lock(place, now))
+    }
+
+    fn lock_of(&self, name: &str) -> Result<Option<ObjectLock>, StoreError> {
+        self.ask_locks(("ask for the lock of", name), |client, place| client.lock_of(place, name))
+    }
+
+    fn set_lock(&self, name: &str, lock: ObjectLock) -> Result<(), StoreError> {
+        self.ask_locks(("lock", name), |client, place| client.set_lock(place, name, lock))
     }
 }
 

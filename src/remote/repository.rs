@@ -8,13 +8,13 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::ContentHash;
+use crate::model::{ContentHash, DefaultLock, ObjectLock};
 use crate::plan::{OBJECT_BYTES, StoredObject};
 
-use super::error::RemoteError;
+use super::error::{RemoteError, StoreCause, StoreError, StoreErrorKind};
 use super::manifest::{ObjectRef, REMOTE_FORMAT, RemoteManifest, Unusable};
 use super::names::{GARBAGE, MARKER, OBJECTS, RemoteName, SNAPSHOTS, TEMPORARY, key_of, object_name};
-use super::store::{Put, Store};
+use super::store::{Put, Store, StoreLocks};
 
 /// Enough for a manifest of ten million files.
 const MANIFEST_LIMIT_BYTES: u64 = 1 << 30;
@@ -28,6 +28,8 @@ const OBJECT_LIMIT_BYTES: u64 = OBJECT_BYTES + (8 << 20);
 /// An open remote repository.
 pub struct RemoteRepository {
     store: Box<dyn Store>,
+    /// Whether this value has created it.
+    is_new: bool,
 }
 
 impl fmt::Debug for RemoteRepository {
@@ -67,6 +69,27 @@ pub struct Leftover {
     pub modified: DateTime<Utc>,
 }
 
+/// An object whose lock a push may extend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LockedObject {
+    /// `chsnap-remote.json`.
+    Marker,
+    /// The manifest of a snapshot.
+    Manifest(RemoteName),
+    /// Bytes of snapshots.
+    Content(ContentHash),
+}
+
+impl LockedObject {
+    fn object(&self) -> String {
+        match self {
+            Self::Marker => MARKER.to_owned(),
+            Self::Manifest(name) => name.object(),
+            Self::Content(key) => object_name(key),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Marker {
     format: u32,
@@ -89,7 +112,7 @@ impl RemoteRepository {
     /// # Errors
     /// If there is none, it is of a newer format, or the store does not answer.
     pub fn open(store: Box<dyn Store>) -> Result<Self, RemoteError> {
-        let remote = Self { store };
+        let remote = Self { store, is_new: false };
         if remote.marker()? {
             return Ok(remote);
         }
@@ -101,12 +124,13 @@ impl RemoteRepository {
     /// # Errors
     /// As [`RemoteRepository::open`]; if a local repository is there.
     pub fn open_or_make(store: Box<dyn Store>, now: DateTime<Utc>) -> Result<Self, RemoteError> {
-        let remote = Self { store };
+        let mut remote = Self { store, is_new: false };
         if !remote.marker()? {
             if remote.store.stat(LOCAL_MARKER)?.is_some() {
                 return Err(RemoteError::LocalRepository { address: remote.address().to_owned() });
             }
-            remote.store.put_if_absent(MARKER, bytes(&Marker { format: REMOTE_FORMAT, created: now }))?;
+            let put = remote.store.put_if_absent(MARKER, bytes(&Marker { format: REMOTE_FORMAT, created: now }))?;
+            remote.is_new = put == Put::Written;
             remote.marker()?;
         }
         Ok(remote)
@@ -127,6 +151,12 @@ impl RemoteRepository {
     #[must_use]
     pub fn address(&self) -> &str {
         self.store.address()
+    }
+
+    /// Whether this value has created it.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The store.
@@ -295,6 +325,38 @@ impl RemoteRepository {
             return Err(self.damaged(&name, "its bytes do not have the BLAKE3 that is its name"));
         }
         Ok(bytes)
+    }
+
+    /// Requests the lock that a new object gets; without a request if the service has no locks.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub fn default_lock(&self, now: DateTime<Utc>) -> Result<DefaultLock, RemoteError> {
+        Ok(self.store.locks().map_or(Ok(DefaultLock::None), |locks| locks.default_lock(now))?)
+    }
+
+    /// Requests the lock of an object; `None` if it has none, or the credentials may not see it.
+    ///
+    /// # Errors
+    /// If the store does not answer, or refuses.
+    pub fn lock_of(&self, object: &LockedObject) -> Result<Option<ObjectLock>, RemoteError> {
+        Ok(self.store.locks().map_or(Ok(None), |locks| locks.lock_of(&object.object()))?)
+    }
+
+    /// Gives an object a lock that ends later than its present one.
+    ///
+    /// # Errors
+    /// If the store does not answer, or refuses.
+    pub fn set_lock(&self, object: &LockedObject, lock: ObjectLock) -> Result<(), RemoteError> {
+        let name = object.object();
+        let locks: &dyn StoreLocks = self.store.locks().ok_or_else(|| StoreError {
+            verb: "lock",
+            name: name.clone(),
+            address: self.address().to_owned(),
+            kind: StoreErrorKind::Unsupported,
+            cause: StoreCause("the service has no locks".to_owned()),
+        })?;
+        Ok(locks.set_lock(&name, lock)?)
     }
 
     /// When an object was last written; `None` if it is missing.

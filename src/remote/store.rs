@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::model::{DefaultLock, ObjectLock};
+
 use super::error::StoreError;
 
 /// The outcome of writing an object if it does not exist.
@@ -46,6 +48,8 @@ pub struct Requests {
     pub lists: u64,
     /// Objects deleted.
     pub deletes: u64,
+    /// Requests about object lock.
+    pub locks: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
     /// Bytes read.
@@ -100,4 +104,31 @@ pub trait Store: Send + Sync {
 
     /// The requests sent so far.
     fn requests(&self) -> Requests;
+
+    /// The locks of its objects; `None` if the service has none.
+    fn locks(&self) -> Option<&dyn StoreLocks> {
+        None
+    }
+}
+
+/// Locks that keep objects from being deleted or replaced.
+pub trait StoreLocks {
+    /// Requests the lock that a new object gets. Its end is by the store's clock, or by `now` if the store does not tell
+    /// its time.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    fn default_lock(&self, now: DateTime<Utc>) -> Result<DefaultLock, StoreError>;
+
+    /// Requests the lock of an object; `None` if it has none, or the credentials may not see it.
+    ///
+    /// # Errors
+    /// If the store does not answer, or refuses.
+    fn lock_of(&self, name: &str) -> Result<Option<ObjectLock>, StoreError>;
+
+    /// Gives an object a lock that ends later than its present one.
+    ///
+    /// # Errors
+    /// If the store does not answer, or refuses.
+    fn set_lock(&self, name: &str, lock: ObjectLock) -> Result<(), StoreError>;
 }

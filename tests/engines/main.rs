@@ -56,3 +56,5 @@ mod symlinks;
 mod unchanged;
 mod unlisted;
 mod verified;
+#[cfg(feature = "remote")]
+mod without_secrets;

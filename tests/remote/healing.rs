@@ -69,6 +69,36 @@ fn a_push_of_a_snapshot_that_is_there_sends_what_the_store_has_lost_of_it() {
     assert_comes_back(&lab, id, "clean-2");
 }
 
+/// Objects that only the older snapshot needs, and objects that both need.
+#[test]
+fn what_a_check_misses_is_sent_by_the_push_that_it_names() {
+    let lab = Lab::new();
+    let first = lab.host.snapshot();
+    lab.host.put("a", "all_3_3_0", &part(3, 4, false));
+    fs::remove_dir_all(lab.host.live().join("b/all_1_1_0")).expect("dropped");
+    lab.host.snapshot();
+    lab.push("--new");
+    let address = lab.address();
+    for (path, _) in lab.objects() {
+        for how in ["lost", "cut"] {
+            match how {
+                "lost" => fs::remove_file(&path).expect("lost"),
+                _ => fs::write(&path, b"cut").expect("cut"),
+            }
+            // All that are there are not looked at.
+            lab.push("--new");
+            let run = lab.chsnap().run(&["remote", "check", &address]);
+            assert_eq!(run.code, 12, "{}", run.stderr);
+            let (_, hint) = run.stderr.split_once("hint: chsnap ").expect("a hint");
+            let (command, _) = hint.split_once(", on a host").expect("its end");
+            assert!(!command.contains("--resend"), "{hint}");
+            document(&lab.chsnap(), &command.split(' ').collect::<Vec<_>>(), 0);
+            document(&lab.chsnap(), &["remote", "verify", &address, "--data"], 0);
+        }
+    }
+    assert_comes_back(&lab, first, "clean");
+}
+
 #[test]
 fn an_object_with_other_bytes_and_a_damaged_manifest_are_healed_by_resend() {
     let lab = Lab::new();
@@ -80,7 +110,8 @@ fn an_object_with_other_bytes_and_a_damaged_manifest_are_healed_by_resend() {
     fs::write(&path, &bytes).expect("swapped");
     let address = lab.address();
     let run = lab.chsnap().run(&["remote", "verify", &address, "--data"]);
-    assert_eq!((run.code, run.stderr.contains("push SNAPSHOT --resend")), (12, true), "{}", run.stderr);
+    let hint = format!("hint: chsnap push {id} --to {address} --resend, on a host");
+    assert_eq!((run.code, run.stderr.contains(&hint)), (12, true), "{}", run.stderr);
     let count = lab.objects().len() as u64;
     let pushed = document(&lab.chsnap(), &["push", "latest", "--to", &address, "--resend"], 0);
     let snapshot = &pushed["snapshots"][0];

@@ -10,6 +10,7 @@
 //! | [`world`] | a freezer, its data and a repository, with `create` through the library |
 //! | [`object_store`] | servers of the protocols of object stores, one in a table each |
 //! | [`counting_proxy`] | requests and bytes as an HTTP server gets them |
+//! | [`fault_proxy`] | a proxy before an HTTP server that fails as networks and stores do |
 //! | [`store`], [`hoard`] | repositories of made-up parts: with real checksums, or with many snapshots |
 //! | [`faulty`], [`recorder`], [`replay`] | changes of the filesystem that fail, or are recorded and replayed in part |
 //! | [`strace`] | kills and errors at any system call of a process |
@@ -25,6 +26,7 @@ pub mod chsnap_command;
 pub mod cluster_lab;
 pub mod counting_proxy;
 pub mod engine;
+pub mod fault_proxy;
 pub mod faulty;
 pub mod folders;
 pub mod freezer;

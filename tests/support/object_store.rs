@@ -319,6 +319,57 @@ impl ObjectServer {
         assert!(made.is_ok(), "{key}: {made:?}");
     }
 
+    /// Makes a bucket of S3 whose new objects are locked for so many days.
+    #[track_caller]
+    pub fn lock_bucket(&self, bucket: &str, mode: &str, days: u32) {
+        let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
+        let made = signed(ureq::put(&url)).header("x-amz-bucket-object-lock-enabled", "true").send(&[] as &[u8]);
+        assert!(made.is_ok(), "{made:?}");
+        let rule = format!(
+            "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>{mode}\
+             </Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+        );
+        let set = signed(ureq::put(format!("{url}?object-lock"))).send(rule.as_bytes());
+        assert!(set.is_ok(), "{set:?}");
+    }
+
+    /// Sets the lock of an object of S3. `moto` lets it be shortened, as if time had passed.
+    #[track_caller]
+    pub fn set_lock(&self, bucket: &str, key: &str, mode: &str, until: &str) {
+        let url = format!("http://127.0.0.1:{}/{bucket}/{key}?retention", self.port);
+        let body = format!("<Retention><Mode>{mode}</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>");
+        // Which sum it is, is not looked at.
+        let set = signed(ureq::put(&url)).header("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==").send(body.as_bytes());
+        assert!(set.is_ok(), "{set:?}");
+    }
+
+    /// The mode and the end of the lock of an object of S3.
+    #[track_caller]
+    pub fn lock_of(&self, bucket: &str, key: &str) -> Option<(String, String)> {
+        let url = format!("http://127.0.0.1:{}/{bucket}/{key}", self.port);
+        let found = ureq::head(&url).header("authorization", AUTHORIZATION).call().expect("it is there");
+        let header = |name: &str| Some(found.headers().get(name)?.to_str().ok()?.to_owned());
+        Some((header("x-amz-object-lock-mode")?, header("x-amz-object-lock-retain-until-date")?))
+    }
+
+    /// The keys in a bucket of S3 that begin with `prefix`, at most a thousand.
+    #[track_caller]
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let url = format!("http://127.0.0.1:{}/{bucket}?list-type=2&prefix={prefix}", self.port);
+        let mut found = ureq::get(&url).header("authorization", AUTHORIZATION).call().expect("a list");
+        let text = found.body_mut().read_to_string().expect("text");
+        text.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned())).collect()
+    }
+
+    /// Whether the present version of an object of S3 can be removed for good.
+    #[track_caller]
+    pub fn removes_version(&self, bucket: &str, key: &str) -> bool {
+        let url = format!("http://127.0.0.1:{}/{bucket}/{key}", self.port);
+        let found = ureq::head(&url).header("authorization", AUTHORIZATION).call().expect("it is there");
+        let version = found.headers().get("x-amz-version-id").expect("a version").to_str().expect("text").to_owned();
+        ureq::delete(format!("{url}?versionId={version}")).header("authorization", AUTHORIZATION).call().is_ok()
+    }
+
     /// Stores every file below a directory, under its path with this prefix.
     #[track_caller]
     pub fn put_tree(&self, directory: &Path, prefix: &str) {
@@ -332,6 +383,13 @@ impl ObjectServer {
             }
         }
     }
+}
+
+/// What `moto` takes for a signature.
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/us-east-1/s3/aws4_request";
+
+fn signed(request: ureq::RequestBuilder<ureq::typestate::WithBody>) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+    request.header("authorization", AUTHORIZATION).header("content-type", "application/xml")
 }
 
 /// Makes the container, by a request that is signed as Azure's are.

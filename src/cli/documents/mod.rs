@@ -43,8 +43,9 @@ pub(super) use prune::{
     StaleRow,
 };
 pub(super) use remote::{
-    PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteKeptRow, RemoteListDocument,
-    RemotePruneDocument, RemoteRemovedRow, RemoteRmDocument, RemoteRow, RemoteUsageDocument, WrongObjectRow,
+    ObjectLockRow, PullDocument, PushDocument, PushRow, RemoteCheckDocument, RemoteGcDocument, RemoteKeptRow,
+    RemoteListDocument, RemotePruneDocument, RemoteRemovedRow, RemoteRmDocument, RemoteRow, RemoteUsageDocument,
+    WrongObjectRow,
 };
 pub(super) use report::ReportDocument;
 pub(super) use restore::{

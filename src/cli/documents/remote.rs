@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use chsnap::model::PartTally;
-use chsnap::ops::remote::{PushOutcome, PushedSnapshot, RemoteSnapshot, WrongObject};
+use chsnap::model::{DefaultLock, PartTally};
+use chsnap::ops::remote::{LockReport, PushOutcome, PushedSnapshot, RemoteSnapshot, WrongObject};
 use chsnap::remote::Requests;
 use chsnap::repo::SecretsLeftOut;
 use schemars::JsonSchema;
@@ -25,6 +25,8 @@ pub(in super::super) struct RequestRow {
     pub(in super::super) lists: u64,
     /// Objects deleted.
     pub(in super::super) deletes: u64,
+    /// Requests about object lock.
+    pub(in super::super) locks: u64,
     /// Bytes sent.
     pub(in super::super) sent_bytes: u64,
     /// Bytes read.
@@ -33,8 +35,8 @@ pub(in super::super) struct RequestRow {
 
 impl From<Requests> for RequestRow {
     fn from(requests: Requests) -> Self {
-        let Requests { puts, gets, stats, lists, deletes, sent_bytes, received_bytes } = requests;
-        Self { puts, gets, stats, lists, deletes, sent_bytes, received_bytes }
+        let Requests { puts, gets, stats, lists, deletes, locks, sent_bytes, received_bytes } = requests;
+        Self { puts, gets, stats, lists, deletes, locks, sent_bytes, received_bytes }
     }
 }
 
@@ -126,6 +128,41 @@ impl PushRow {
     }
 }
 
+/// The locks of a store that locks new objects by itself.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in super::super) struct ObjectLockRow {
+    /// `extended`; `incomplete` if some locks could not be extended; `unknown` if the credentials may not read whether the
+    /// bucket has object lock.
+    pub(in super::super) state: String,
+    /// `GOVERNANCE` or `COMPLIANCE`; null if unknown.
+    pub(in super::super) mode: Option<String>,
+    /// When the lock of an object ends that is written now; null if unknown.
+    pub(in super::super) until: Option<DateTime<Utc>>,
+    /// Reused objects whose lock was looked at.
+    pub(in super::super) looked_at: u64,
+    /// Locks that ended earlier than those of new objects, and were extended.
+    pub(in super::super) extended: u64,
+    /// Locks that end earlier than those of new objects, and could not be extended.
+    pub(in super::super) not_extended: u64,
+}
+
+impl ObjectLockRow {
+    pub(in super::super) fn of(report: &LockReport) -> Option<Self> {
+        let (mode, until) = match report.of_new {
+            DefaultLock::None => return None,
+            DefaultLock::Unknown => (None, None),
+            DefaultLock::Of(lock) => (Some(lock.mode.to_string()), Some(lock.until)),
+        };
+        let state = match (until, report.not_extended) {
+            (None, _) => "unknown",
+            (Some(_), 0) => "extended",
+            (Some(_), _) => "incomplete",
+        };
+        let LockReport { looked_at, extended, not_extended, .. } = *report;
+        Some(Self { state: state.to_owned(), mode, until, looked_at, extended, not_extended })
+    }
+}
+
 /// `push`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct PushDocument {
@@ -141,6 +178,8 @@ pub(in super::super) struct PushDocument {
     pub(in super::super) damaged: u64,
     /// The selected snapshots, in the order in which they were made.
     pub(in super::super) snapshots: Vec<PushRow>,
+    /// Object lock; null if the store does not lock new objects, or nothing was pushed.
+    pub(in super::super) object_lock: Option<ObjectLockRow>,
     /// The requests sent to the store.
     pub(in super::super) requests: RequestRow,
     /// Seconds spent in each stage, and `total`.

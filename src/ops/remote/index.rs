@@ -22,6 +22,10 @@ pub(super) struct RemoteIndex {
     pub(super) claimed: HashSet<ContentHash>,
     /// Objects that this run has sent, or has found in the store with their size.
     pub(super) confirmed: HashSet<ContentHash>,
+    /// Objects that this run has written.
+    pub(super) uploaded: HashSet<ContentHash>,
+    /// Those of them that the store has with their size.
+    kept: HashSet<ContentHash>,
     /// All objects in the store, if it was listed.
     stored: Option<BTreeMap<ContentHash, StoredObject>>,
     /// Condemned and lost objects, which count as absent.
@@ -87,6 +91,36 @@ impl RemoteIndex {
         let of = |wanted: bool| asked.iter().zip(&there).filter(move |(_, there)| **there == wanted);
         let lost: BTreeSet<ContentHash> = of(false).map(|(object, _)| object.key).collect();
         self.confirmed.extend(of(true).map(|(object, _)| object.key).filter(|key| !lost.contains(key)));
+        Ok(lost)
+    }
+
+    /// The keys among these objects that this run has written, and that the store does not have with their size: one that
+    /// is full or out of order may acknowledge what it does not keep. The others are not looked up again.
+    pub(super) fn not_kept(
+        &mut self,
+        remote: &RemoteRepository,
+        objects: impl Iterator<Item = ObjectRef>,
+    ) -> Result<BTreeSet<ContentHash>, OpError> {
+        let is_open = |object: &ObjectRef| self.uploaded.contains(&object.key) && !self.kept.contains(&object.key);
+        let asked: BTreeSet<ObjectRef> = objects.filter(is_open).collect();
+        let query = presence_query(asked.len(), self.claimed.len() + self.uploaded.len());
+        // A list from before they were sent does not have them.
+        let listed = if query == PresenceQuery::List { remote.objects()? } else { BTreeMap::new() };
+        let is_there = |object: &ObjectRef| -> Result<bool, OpError> {
+            let is_listed = listed.get(&object.key).is_some_and(|found| found.bytes == object.bytes);
+            // The list of some services is late.
+            Ok(is_listed || remote.has(*object)?)
+        };
+        let asked: Vec<ObjectRef> = asked.into_iter().collect();
+        let there: Vec<bool> = asked.par_iter().map(is_there).collect::<Result<_, _>>()?;
+        let mut lost = BTreeSet::new();
+        for (object, is_there) in asked.iter().zip(there) {
+            if is_there {
+                self.kept.insert(object.key);
+            } else {
+                lost.insert(object.key);
+            }
+        }
         Ok(lost)
     }
 

@@ -6,6 +6,7 @@ mod find;
 mod index;
 mod linkable;
 mod list;
+mod locks;
 mod prune;
 mod pull;
 mod pulled_part;
@@ -20,6 +21,7 @@ mod verify;
 pub use collect::{GcReport, RemovedRemote, collect, remove};
 pub use find::{RemoteReference, RepositoryChoice};
 pub use list::{RemoteListing, RemoteSnapshot, RemoteUsage, list, usage};
+pub use locks::LockReport;
 pub use prune::{
     JudgedRemote, LeavingRemote, PruneScope, RemotePrunePlan, RemotePruneRequest, carry_out_remote_prune,
     plan_remote_prune,

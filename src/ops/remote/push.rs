@@ -14,10 +14,11 @@ use crate::ops::error::OpError;
 use crate::ops::read::{resolve, unreadable};
 use crate::ops::stages::Stages;
 use crate::plan::SMALL_FILE_BYTES;
-use crate::remote::{RemoteError, RemoteName, RemoteRepository, Requests, Store};
+use crate::remote::{LockedObject, RemoteError, RemoteManifest, RemoteName, RemoteRepository, Requests, Store};
 use crate::repo::{Index, Lease, RepoError, Repository, SnapshotState, Summary};
 
 use super::index::RemoteIndex;
+use super::locks::{LockReport, PushLocks, objects_to_lock};
 use super::pushed::PushOutcome;
 use super::secrets::{SecretScope, secrets_in};
 use super::sender::SendScope;
@@ -75,6 +76,8 @@ pub struct PushReport {
     pub snapshots: Vec<PushedSnapshot>,
     /// The requests sent to the store.
     pub requests: Requests,
+    /// What it did about the locks of objects; `None` if nothing was to be sent or looked at.
+    pub locks: Option<LockReport>,
     /// What the person should know.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.
@@ -115,7 +118,7 @@ pub fn push(
     // A request that cannot be met creates no remote repository.
     let wanted = wanted(&index, &request.wanted, &mut report.warnings)?;
     let remote = &RemoteRepository::open_or_make(store, now())?;
-    let (stored_names, mut index, named) = stages.run(Stage::Discover, || -> Result<_, OpError> {
+    let (stored_names, mut index, named, mut locks) = stages.run(Stage::Discover, || -> Result<_, OpError> {
         let stored_names = remote.names()?;
         let mut named = Vec::with_capacity(wanted.len());
         for summary in &wanted {
@@ -130,7 +133,10 @@ pub fn push(
         } else {
             RemoteIndex::default()
         };
-        Ok((stored_names, index, named))
+        let is_locking = is_needed || request.wanted != WantedSnapshots::New;
+        let locks = if is_locking { PushLocks::read(remote, now())? } else { PushLocks::none() };
+        report.locks = is_locking.then_some(locks.report);
+        Ok((stored_names, index, named, locks))
     })?;
     if request.wanted == WantedSnapshots::New && request.secrets == SecretScope::LeaveOut {
         let present = named.iter().filter(|(name, _)| stored_names.contains(name));
@@ -161,7 +167,7 @@ pub fn push(
         };
         let stored = if is_stored && !is_new {
             let lacks_secrets = lacks_secrets(&lease, request.secrets)?;
-            pool.install(|| stored(remote, &name, lacks_secrets, &mut index))?
+            pool.install(|| stored(remote, &name, lacks_secrets, (&mut index, &mut locks)))?
         } else {
             StoredContent::No
         };
@@ -170,13 +176,17 @@ pub fn push(
         }
         let outcome = if stored == StoredContent::No {
             let push = SnapshotPush { context: &context, lease: &lease, repository, id: summary.id };
-            pool.install(|| push.push(&mut index))?
+            pool.install(|| push.push(&mut index, &mut locks))?
         } else {
             PushOutcome::Present
         };
         let (time, label) = (summary.time, summary.label.clone());
         report.snapshots.push(PushedSnapshot { name, time, label, outcome });
     }
+    if let Some(report) = &mut report.locks {
+        *report = locks.report;
+    }
+    report.warnings.append(&mut locks.warnings);
     report.requests = remote.store().requests();
     report.seconds = stages.seconds();
     report.seconds.insert("total", begun.elapsed().as_secs_f64());
@@ -232,7 +242,7 @@ fn stored(
     remote: &RemoteRepository,
     name: &RemoteName,
     lacks_secrets: bool,
-    index: &mut RemoteIndex,
+    (index, locks): (&mut RemoteIndex, &mut PushLocks),
 ) -> Result<StoredContent, OpError> {
     let manifest = match remote.manifest(name) {
         Ok(Some(manifest)) => manifest,
@@ -243,13 +253,34 @@ fn stored(
     index.add(&manifest, true);
     let lost = index.lost(remote, manifest.objects())?;
     index.forget(&lost);
-    Ok(match (lost.is_empty(), manifest.head.lacks_secrets()) {
+    let stored = match (lost.is_empty(), manifest.head.lacks_secrets()) {
         (false, _) => StoredContent::No,
         // A push with secrets adds them.
         (true, true) if !lacks_secrets => StoredContent::No,
         (true, false) if lacks_secrets => StoredContent::WithSecrets,
         (true, _) => StoredContent::Whole,
-    })
+    };
+    if stored != StoredContent::No {
+        lock_as_manifest(remote, &manifest, index, locks)?;
+    }
+    Ok(stored)
+}
+
+/// Extends the locks of a stored snapshot's objects that end before that of its manifest: the push that committed it may
+/// not have been allowed to.
+fn lock_as_manifest(
+    remote: &RemoteRepository,
+    manifest: &RemoteManifest,
+    index: &RemoteIndex,
+    locks: &mut PushLocks,
+) -> Result<(), OpError> {
+    if locks.of_new().is_none() {
+        return Ok(());
+    }
+    let name = manifest.head.name();
+    let Some(lock) = remote.lock_of(&LockedObject::Manifest(name.clone()))? else { return Ok(()) };
+    let objects = objects_to_lock(manifest, &index.uploaded, remote.is_new());
+    locks.extend(remote, &name, lock, &objects)
 }
 
 /// Whether the snapshot would be sent without secrets that it has, or does not have them here either.

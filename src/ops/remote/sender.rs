@@ -80,6 +80,8 @@ pub(super) struct ObjectSender<'a> {
     pub(super) claimed: &'a HashSet<ContentHash>,
     /// The objects that are in the store for certain.
     pub(super) confirmed: Mutex<HashSet<ContentHash>>,
+    /// Objects that this run has written.
+    pub(super) uploaded: Mutex<HashSet<ContentHash>>,
     /// Objects that the store has with another size.
     pub(super) wrong: Mutex<BTreeSet<ContentHash>>,
     /// Objects that count as absent.
@@ -194,6 +196,9 @@ impl ObjectSender<'_> {
             locked(&self.confirmed).remove(&object.key);
             locked(&self.wrong).insert(object.key);
             return Ok(object);
+        }
+        if sent_as == SentAs::New {
+            locked(&self.uploaded).insert(object.key);
         }
         let mut counts = locked(&self.counts);
         match sent_as {

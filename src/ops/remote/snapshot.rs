@@ -22,6 +22,7 @@ use crate::remote::{
 use crate::repo::{self, Lease, Manifest, ManifestDigest, PartRecord, SnapshotState, TableState, read_parts};
 
 use super::index::{RemoteIndex, condemned};
+use super::locks::{PushLocks, objects_to_lock};
 use super::pushed::{PushOutcome, Pushed};
 use super::random;
 use super::secrets::{SecretScope, SnapshotSecrets, secrets_in};
@@ -91,7 +92,7 @@ impl SnapshotPush<'_> {
     ///
     /// # Errors
     /// If something cannot be read or sent: then nothing is committed.
-    pub(super) fn push(&self, index: &mut RemoteIndex) -> Result<PushOutcome, OpError> {
+    pub(super) fn push(&self, index: &mut RemoteIndex, locks: &mut PushLocks) -> Result<PushOutcome, OpError> {
         let (manifest, records) = match self.read()? {
             Ok(read) => read,
             Err(problem) => return Ok(PushOutcome::Damaged(problem)),
@@ -137,8 +138,15 @@ impl SnapshotPush<'_> {
             let mut lost = self.lost(&condemned, &index.resent)?;
             // Nothing is committed that this run has neither sent nor found in the store.
             lost.extend(index.lost(self.context.remote, staged.objects())?);
+            let not_kept = index.not_kept(self.context.remote, staged.objects())?;
+            lost.extend(&not_kept);
             if lost.is_empty() {
                 let manifest = self.described(content.manifest, &staged)?;
+                // Before the commit: one who is killed here has locked too much at most.
+                if let Some(wanted) = locks.of_new() {
+                    let reused = objects_to_lock(&manifest, &index.uploaded, self.context.remote.is_new());
+                    locks.extend(self.context.remote, &manifest.head.name(), wanted, &reused)?;
+                }
                 let sent_as = match self.context.scope {
                     SendScope::Missing => self.context.remote.commit(&manifest)?,
                     SendScope::All => self.context.remote.commit_again(&manifest)?,
@@ -155,7 +163,12 @@ impl SnapshotPush<'_> {
                 staged.forget(&lost);
             }
             if round >= ROUNDS {
-                return Err(RemoteError::Condemned { address: self.context.remote.address().to_owned() }.into());
+                let address = self.context.remote.address().to_owned();
+                return Err(match not_kept.first() {
+                    Some(key) => RemoteError::NotKept { name: format!("object {key}"), address },
+                    None => RemoteError::Condemned { address },
+                }
+                .into());
             }
         };
         let (sent_as, manifest) = committed;
@@ -245,6 +258,7 @@ impl SnapshotPush<'_> {
             scope: self.context.scope,
             claimed: &index.claimed,
             confirmed,
+            uploaded: Mutex::new(std::mem::take(&mut index.uploaded)),
             wrong: Mutex::default(),
             remote: self.context.remote,
             small_bytes: self.context.small_bytes,
@@ -255,7 +269,8 @@ impl SnapshotPush<'_> {
             counts: Mutex::new(*counts),
         };
         let sent = self.send_with(&sender, staged, content);
-        let ObjectSender { confirmed, wrong, resent, counts: counted, .. } = sender;
+        let ObjectSender { confirmed, uploaded, wrong, resent, counts: counted, .. } = sender;
+        index.uploaded = uploaded.into_inner().unwrap_or_default();
         index.confirmed = confirmed.into_inner().unwrap_or_default();
         index.forget(&wrong.into_inner().unwrap_or_default());
         *counts = counted.into_inner().unwrap_or_default();

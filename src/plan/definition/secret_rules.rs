@@ -80,8 +80,10 @@ pub(super) fn nested_values(call: &str) -> Option<&'static [&'static str]> {
 /// An unnamed argument of a function or engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Argument {
-    /// A single word or literal, with its text.
+    /// A literal, with its value.
     Text(String),
+    /// A single name, with its text: in most places ClickHouse takes it for a literal.
+    Name(String),
     /// A name with a database.
     Qualified,
     /// A call of the function of this name, in lower case.
@@ -94,7 +96,7 @@ pub(super) enum Argument {
 pub(super) fn positions(call: &str, arguments: &[Argument], is_engine: bool, is_database: bool) -> Vec<usize> {
     let count = arguments.len();
     let text = |number: usize| match arguments.get(number) {
-        Some(Argument::Text(text)) => Some(text.as_str()),
+        Some(Argument::Text(text) | Argument::Name(text)) => Some(text.as_str()),
         _ => None,
     };
     let offset = usize::from(call.ends_with("cluster"));
@@ -111,7 +113,13 @@ pub(super) fn positions(call: &str, arguments: &[Argument], is_engine: bool, is_
         "jdbc" | "odbc" => vec![0],
         "remote" | "remotesecure" => {
             let names_table = match arguments.get(1) {
-                Some(Argument::Text(text)) => text.contains('.'),
+                Some(Argument::Text(text) | Argument::Name(text)) if text.contains('.') => {
+                    // ClickHouse splits it at the dot, also a quoted name. For one who means a database whose name has a
+                    // dot, the password is the argument after that, where a sharding key is no literal.
+                    let is_literal = matches!(arguments.get(4), Some(Argument::Text(_)));
+                    return if is_literal { vec![3, 4] } else { vec![3] };
+                }
+                Some(Argument::Text(_) | Argument::Name(_)) => false,
                 Some(Argument::Call(name)) if !TABLE_FUNCTIONS.contains(&name.as_str()) => return (2..count).collect(),
                 // Whether it is a database or a table is known to the server alone, and with it the place of the password.
                 Some(Argument::Other) => return (2..count).collect(),

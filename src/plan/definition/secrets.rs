@@ -180,7 +180,11 @@ impl Finder<'_, '_> {
     fn argument(&self, argument: &Range<usize>) -> Argument {
         let tokens = self.tokens.get(argument.clone()).unwrap_or_default();
         match tokens {
-            [only] => only.value().or_else(|| only.name()).map_or(Argument::Other, Argument::Text),
+            [only] => match (only.value(), only.name()) {
+                (Some(value), _) => Argument::Text(value),
+                (None, Some(name)) => Argument::Name(name),
+                (None, None) => Argument::Other,
+            },
             [database, dot, table] if dot.is_mark(".") && database.name().and(table.name()).is_some() => {
                 Argument::Qualified
             }
