@@ -60,6 +60,7 @@ pub struct BlockReader<R> {
 
 impl<R: Read> BlockReader<R> {
     /// Reads `file` from its beginning.
+    #[must_use]
     pub fn new(file: R) -> Self {
         Self { file, block: 0, decompressed: Vec::new(), read: 0 }
     }

@@ -92,7 +92,7 @@ pub(super) fn examine(
     names: &BTreeSet<String>,
     recovers: Recovers,
 ) -> Result<Vec<StagingLeftover>, OpError> {
-    let disks = Disks { listed: local, all: &with_described(local, names.iter().map(String::as_str))? };
+    let disks = LeftoverDisks { listed: local, all: &with_described(local, names.iter().map(String::as_str))? };
     let own = local.own().expect("the server's own disk is open");
     let mut leftovers = Vec::new();
     // Read once, and only if there is a directory whose table the server may know.
@@ -181,7 +181,7 @@ fn content(own: &Dir, name: &str) -> Result<IntentContent, FsError> {
 
 /// The disks on which leftovers are looked for.
 #[derive(Clone, Copy)]
-struct Disks<'a> {
+struct LeftoverDisks<'a> {
     /// The server's disks.
     listed: &'a LocalDisks,
     /// Those, and the described ones.
@@ -191,7 +191,7 @@ struct Disks<'a> {
 /// The evidence on an entry of the intent in the staging directory `directory`.
 fn evidence(
     server: &Server,
-    disks: Disks<'_>,
+    disks: LeftoverDisks<'_>,
     directory: &str,
     entry: RestoreEntry,
     known: &mut Option<KnownTables>,

@@ -7,7 +7,7 @@ use crate::server::{self, sql};
 use super::attaching::{Attaching, make_on_other_hosts, run_definition};
 use super::context::RestoreContext;
 use super::dump_files::restored_rows;
-use super::fill::insert_files;
+use super::insert::insert_files;
 use super::job::{TableJob, fitting_entry};
 use super::keeper::{earlier_replica, path_now};
 use super::not_restored::{NotRestored, PathChange};
