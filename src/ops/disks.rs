@@ -176,7 +176,9 @@ impl LocalDisks {
         let disk =
             Disk { name: name.to_owned(), path: path.to_owned(), disk_type: "Local".to_owned(), is_encrypted: false };
         let opened = self.own().and_then(|own| LocalDisk::open(&own.dir, &disk, &self.paths).ok());
-        opened.into_iter().for_each(|disk| self.add(disk));
+        if let Some(disk) = opened {
+            self.add(disk);
+        }
     }
 
     /// The disk of this name.

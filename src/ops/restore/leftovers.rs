@@ -77,7 +77,9 @@ pub(super) fn with_described<'a>(
     let Some(own) = local.own() else { return Ok(disks) };
     for name in names {
         let IntentContent::Intent(intent) = content(&own.dir, name)? else { continue };
-        intent.described_disks.iter().for_each(|(disk, path)| disks.add_unlisted(disk, path));
+        for (disk, path) in &intent.described_disks {
+            disks.add_unlisted(disk, path);
+        }
     }
     Ok(disks)
 }
