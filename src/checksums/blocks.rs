@@ -6,6 +6,7 @@
 //! `CompressedReadBufferBase.cpp`.
 
 use std::cell::RefCell;
+use std::io::{self, Read};
 
 use naive_cityhash::cityhash128;
 use zstd::bulk::Decompressor;
@@ -27,6 +28,7 @@ thread_local! {
     static ZSTD_CONTEXT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
+const HASH_BYTES: usize = 16;
 const HEADER_BYTES: usize = 9;
 const NONE: u8 = 0x02;
 const LZ4: u8 = 0x82;
@@ -43,6 +45,60 @@ pub(super) fn decompress(input: &mut Input<'_>) -> Result<Vec<u8>, ChecksumsErro
         block += 1;
     }
     Ok(decompressed)
+}
+
+/// Reads a file of compressed blocks, decompressed and with the hash of every block verified, one block at a time.
+#[derive(Debug)]
+pub struct BlockReader<R> {
+    file: R,
+    /// The number of the next block.
+    block: usize,
+    decompressed: Vec<u8>,
+    /// The bytes of `decompressed` that were read.
+    read: usize,
+}
+
+impl<R: Read> BlockReader<R> {
+    /// Reads `file` from its beginning.
+    #[must_use]
+    pub fn new(file: R) -> Self {
+        Self { file, block: 0, decompressed: Vec::new(), read: 0 }
+    }
+
+    /// Decompresses the next block. Returns `false` at the end of the file.
+    fn next_block(&mut self) -> io::Result<bool> {
+        let mut bytes = Vec::new();
+        self.file.by_ref().take((HASH_BYTES + HEADER_BYTES) as u64).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let invalid = |error: ChecksumsError| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut header = Input::new(&bytes);
+        header.take(HASH_BYTES + 1, "the header of a block").map_err(invalid)?;
+        let size = to_usize(u32::from_le_bytes(header.array("the compressed size of a block").map_err(invalid)?));
+        if size > MAX_DECOMPRESSED_BYTES {
+            return Err(invalid(TooLarge { limit: MAX_DECOMPRESSED_BYTES }));
+        }
+        self.file.by_ref().take(size.saturating_sub(HEADER_BYTES) as u64).read_to_end(&mut bytes)?;
+        self.decompressed.clear();
+        self.read = 0;
+        decompress_block(&mut Input::new(&bytes), self.block, &mut self.decompressed).map_err(invalid)?;
+        self.block += 1;
+        Ok(true)
+    }
+}
+
+impl<R: Read> Read for BlockReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.decompressed.len() {
+            if !self.next_block()? {
+                return Ok(0);
+            }
+        }
+        let read = self.decompressed.get(self.read..).unwrap_or_default().read(buffer)?;
+        self.read += read;
+        Ok(read)
+    }
 }
 
 fn decompress_block(input: &mut Input<'_>, block: usize, decompressed: &mut Vec<u8>) -> Result<(), ChecksumsError> {

@@ -28,6 +28,7 @@ mod siphash;
 #[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
 mod tests;
 
+pub use blocks::BlockReader;
 pub use cityhash::{FileHash, FileHasher, hash_bytes};
 pub use error::ChecksumsError;
 pub use file_name::{FileName, InvalidFileName, is_gin_index};

@@ -207,10 +207,12 @@ fn notes(table: &TablePlan) -> Vec<String> {
         notes.extend(replica_notes(replica));
     }
     if let Some(view) = &table.made_by {
-        notes.push(format!(
-            "its view {view} makes it, under a name that the server chooses; rows that its source gets \
-             before it is filled keep their partition as it is"
-        ));
+        let meanwhile = if table.action == Action::FillReplica && table.restores.parts > 0 {
+            "rows that its source gets before it is filled keep their partition as it is"
+        } else {
+            "it stays as it is if its source gets rows before it is filled"
+        };
+        notes.push(format!("its view {view} makes it, under a name that the server chooses; {meanwhile}"));
     }
     let is_chosen = table.replica.as_ref().is_some_and(|replica| replica.found == FoundPath::Chosen);
     if table.uuid_changed && !is_chosen {
@@ -226,6 +228,9 @@ fn notes(table: &TablePlan) -> Vec<String> {
         notes.push("its TTL applies on all replicas at once".to_owned());
     }
     match table.action {
+        Action::Partitions(PartitionScope::Asked | PartitionScope::All) => {
+            notes.push("rows inserted into a partition at the moment at which it is replaced are lost".to_owned());
+        }
         Action::ReplaceView(ViewReplacement::Remade) => {
             notes.push("rows that its source gets in between the two views do not reach its target".to_owned());
         }

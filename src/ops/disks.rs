@@ -171,6 +171,16 @@ impl LocalDisks {
         }
     }
 
+    /// Adds a disk that the server does not list, if its directory is visible here. `path` is the server's.
+    pub(super) fn add_unlisted(&mut self, name: &str, path: &Path) {
+        let disk =
+            Disk { name: name.to_owned(), path: path.to_owned(), disk_type: "Local".to_owned(), is_encrypted: false };
+        let opened = self.own().and_then(|own| LocalDisk::open(&own.dir, &disk, &self.paths).ok());
+        if let Some(disk) = opened {
+            self.add(disk);
+        }
+    }
+
     /// The disk of this name.
     pub(super) fn named(&self, name: &str) -> Option<&LocalDisk> {
         self.disks.iter().find(|local| local.disk.name == name)

@@ -484,10 +484,11 @@ pub fn total_rows(features: &Features, table: &TableName) -> Option<List> {
 pub const BUFFERED_ROWS: &str =
     "SELECT toUInt64(value) AS count FROM system.metrics WHERE metric = 'StorageBufferRows'";
 
-/// The statement that adds rows with these columns to a table.
+/// The statement that adds rows with these columns to a table; without columns, with all of the table's.
 #[must_use]
 pub fn insert_columns(table: &TableName, columns: &[&str]) -> String {
-    format!("INSERT INTO {} ({}) FORMAT Native", quote_table(table), quoted(columns))
+    let columns = if columns.is_empty() { String::new() } else { format!("({}) ", quoted(columns)) };
+    format!("INSERT INTO {} {columns}FORMAT Native", quote_table(table))
 }
 
 fn quoted(columns: &[&str]) -> String {

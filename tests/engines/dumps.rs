@@ -157,6 +157,31 @@ both_engines! {
         chsnap.json(0, &["verify", "--level", "data"]);
     }
 
+    fn a_large_dump_and_a_key_with_several_rows_come_back_and_are_proven(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        engine.query("CREATE TABLE lab.large (k UInt64, s String) ENGINE = Log");
+        engine.query("INSERT INTO lab.large SELECT number, concat('\\n\\n', toString(number)) FROM numbers(300000)");
+        engine.query("CREATE TABLE lab.pairs (k UInt64, v String) ENGINE = Join(ALL, LEFT, k)");
+        engine.query("INSERT INTO lab.pairs SELECT number % 5, toString(number) FROM numbers(50)");
+        let state = || {
+            let digest = |table: &str, columns: &str| {
+                engine.query(&format!("SELECT sum(cityHash64({columns})), sum(toUInt64(1 + length(toString({columns})))) FROM lab.{table}"))
+            };
+            let joined = "SELECT count(), sum(cityHash64(k, v)) FROM (SELECT toUInt64(number) AS k FROM numbers(9)) AS l \
+                          ALL LEFT JOIN lab.pairs USING (k)";
+            (digest("large", "k"), digest("large", "s"), engine.query(joined))
+        };
+        let before = state();
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let drilled = chsnap.json(0, &["drill"]);
+        assert_eq!(drilled["state"], "proven", "{drilled:#}");
+        drop_tables(&engine, &["large", "pairs"]);
+        let restored = chsnap.json(0, &["restore", "latest", "--yes"]);
+        assert_eq!(restored["state"], "restored", "{restored:#}");
+        assert_eq!(state(), before);
+    }
+
     fn an_unchanged_dump_is_the_file_of_the_last_snapshot(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);

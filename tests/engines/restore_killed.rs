@@ -1,9 +1,10 @@
 //! A restore that is killed, or gets errors of the system, leaves no partial table; a rerun continues it.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, Options, both_engines};
 use crate::strace::is_full;
 use crate::support::{path_of, repository};
 use crate::tree::tree;
@@ -330,4 +331,66 @@ both_engines! {
         }
         assert!(tree(&snapshot) == contents);
     }
+}
+
+#[test]
+fn after_a_restart_a_described_disk_is_cleaned_whatever_the_next_restore_does() {
+    let base = tempfile::tempdir().expect("a folder");
+    let config =
+        format!("<custom_local_disks_base_directory>{}/</custom_local_disks_base_directory>", base.path().display());
+    let mut engine = Engine::start_with(Kind::V26, &Options { config, ..Options::default() });
+    engine.query("CREATE DATABASE lab");
+    let disk = format!("disk = disk(type = 'local', path = '{}/cold/')", base.path().display());
+    for name in ["a", "b"] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k SETTINGS {disk}"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(9)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let cold = base.path().join("cold");
+    let names = |path: &Path| -> Vec<String> {
+        let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect()
+    };
+    let (mut in_staging, mut in_place) = (0, 0);
+    for (number, (call, nth)) in [
+        ("linkat", 2),
+        ("linkat", 12),
+        ("mkdirat", 4),
+        ("renameat,renameat2", 3),
+        ("renameat,renameat2", 4),
+        ("renameat,renameat2", 5),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let when = format!("{call} {nth}");
+        engine.query("DROP DATABASE lab SYNC");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+        let arguments = ["restore", "latest", "--yes"];
+        let status = chsnap.under(strace, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(!status.expect("strace runs").success(), "{when}");
+        in_staging += u32::from(names(&cold).iter().any(|name| name.starts_with("chsnap")));
+        in_place += u32::from(!names(&cold.join("store")).is_empty());
+        engine.restart();
+        // Every other time nothing opens that disk again.
+        let elsewhere: &[&str] = if number % 2 == 0 { &["--storage-policy", "default"] } else { &[] };
+        let rerun = chsnap.run(&[&arguments[..], elsewhere].concat());
+        assert_eq!(rerun.code, 0, "{when}\n{}{}", rerun.stdout, rerun.stderr);
+        for name in ["a", "b"] {
+            assert_eq!(engine.query(&format!("SELECT count(), sum(k) FROM lab.{name}")), "9\t36", "{when}");
+        }
+        assert_eq!(leftovers(&engine), Vec::<String>::new(), "{when}");
+        let known = engine.query(
+            "SELECT toString(uuid) FROM system.tables UNION ALL SELECT toString(uuid) FROM system.dropped_tables",
+        );
+        assert!(!names(&cold).iter().any(|name| name.starts_with("chsnap")), "{when}: {:?}", names(&cold));
+        for prefix in names(&cold.join("store")) {
+            for uuid in names(&cold.join("store").join(prefix)) {
+                assert!(known.contains(&uuid), "{when}: {uuid}");
+            }
+        }
+    }
+    assert!(in_staging > 2 && in_place > 0, "{in_staging} kills in the staging directory, {in_place} after the move");
 }

@@ -685,6 +685,8 @@ both_engines! {
         };
         let restore = ["restore", "latest", "--table", "lab.t", "--data-only", "--replace", "--yes"];
         change();
+        let plan = chsnap.expect(0, &[&restore[..], &["--dry-run"]].concat()).stdout;
+        assert!(plan.contains("rows inserted into a partition at the moment at which it is replaced are lost"), "{plan}");
         let report = chsnap.json(0, &restore);
         assert_eq!((report["warnings"].as_array().map(Vec::len), rows().as_str()), (Some(0), "0\t100\n1\t100\n2\t100"));
         // Into the partition that is about to be replaced, and into one that comes later.

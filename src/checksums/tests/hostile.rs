@@ -1,10 +1,11 @@
 use std::fs;
+use std::io::Read as _;
 
 use proptest::prelude::*;
 
 use super::encoder::{Codec, Entries, block, block_of, body, varint, version_2, version_3};
 use crate::checksums::blocks::{MAX_DECOMPRESSED_BYTES, most_bytes};
-use crate::checksums::{Checksums, ChecksumsError, FileChecksum, FileHash, FileName};
+use crate::checksums::{BlockReader, Checksums, ChecksumsError, FileChecksum, FileHash, FileName};
 
 const CHECKSUM: FileChecksum = FileChecksum { size: 1, hash: FileHash::from_bytes([7; 16]), uncompressed: None };
 
@@ -175,4 +176,25 @@ proptest! {
         *at.get_mut(&mut frame) = damage;
         drop(parse(4, &block_of(0x90, raw.len(), &frame)));
     }
+}
+
+#[test]
+fn a_file_of_blocks_is_read_whole_or_is_an_error() {
+    let read = |file: &[u8]| {
+        let mut bytes = Vec::new();
+        BlockReader::new(file).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let pieces = [vec![7; 100_000], Vec::new(), (0..=255).collect::<Vec<u8>>()];
+    let codecs = [Codec::Lz4, Codec::None, Codec::Zstd];
+    let blocks: Vec<Vec<u8>> = pieces.iter().zip(codecs).map(|(piece, codec)| block(piece, codec)).collect();
+    let file = blocks.concat();
+    assert_eq!(read(&file).expect("whole"), pieces.concat());
+    assert_eq!(read(&[]).expect("empty"), Vec::<u8>::new());
+    let ends = [0, blocks[0].len(), blocks[0].len() + blocks[1].len(), file.len()];
+    for len in (0..file.len()).filter(|len| !ends.contains(len)) {
+        read(&file[..len]).expect_err("it is cut short");
+    }
+    let mut other = file;
+    other[ends[2] + 30] ^= 1;
+    read(&other).expect_err("its hash is another one");
 }

@@ -5,6 +5,7 @@
 //! in the intent and dropped at once. From then on the disk is treated like any other.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::model::TableName;
 use crate::ops::disks::{LocalDisk, holding};
@@ -43,6 +44,11 @@ impl DescribedDisks {
             Some(Err(reason)) => Err(reason.clone()),
             None => Err("its disk was not opened".to_owned()),
         }
+    }
+
+    /// The paths of the open disks, by name, as the server sees them.
+    pub(super) fn paths(&self) -> BTreeMap<String, PathBuf> {
+        self.opened().map(|local| (local.disk.name.clone(), local.disk.path.clone())).collect()
     }
 
     /// The disks that are open.

@@ -1,21 +1,18 @@
 //! Tables whose rows are inserted.
 
-use std::io::Read as _;
-
-use crate::exec::DumpReader;
-use crate::ops::error::OpError;
+use crate::model::{TableName, count};
 use crate::plan::{Action, TablePlan, Verb};
 use crate::repo::Dump;
-use crate::server::{self, StoredColumn};
 
 use super::attaching::{Attaching, run_definition};
 use super::context::RestoreContext;
-use super::dump_files::{place_of, restored_rows};
+use super::dump_files::restored_rows;
 use super::exchange;
+use super::insert::insert;
 use super::job::TableJob;
 use super::not_restored::NotRestored;
-use super::place_files::lost;
 use super::refused::TableFailure;
+use super::replica::made_by_view;
 use super::report::{RestoredState, TableReport};
 
 /// Creates a table under another name, inserts its rows, counts them, and gives it its own name. So no view sees the
@@ -26,16 +23,20 @@ pub(super) fn fill(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut Tab
         return Err(TableFailure::this("it was not planned"));
     };
     let Some(dump) = &job.source.entry.dump else { return Err(TableFailure::this("the snapshot has no dump of it")) };
+    if let Some(made) = made_by_view(attaching, plan)? {
+        return insert_into_made(context, job, (&made, dump), report);
+    }
     let name = &job.entry.name;
     run_definition(attaching, plan, name, (Verb::Create, definition))?;
     let drop_it = || attaching.statements.drop_table(name, job.entry.uuid.is_some());
-    let rows = match insert(context, job, dump).and_then(|()| Ok(restored_rows(context.server, &plan.engine, name)?)) {
-        Ok(rows) => rows.unwrap_or(0),
-        Err(refused) => {
-            drop_it()?;
-            return Err(refused);
-        }
-    };
+    let rows =
+        match insert(context, job, name, dump).and_then(|()| Ok(restored_rows(context.server, &plan.engine, name)?)) {
+            Ok(rows) => rows.unwrap_or(0),
+            Err(refused) => {
+                drop_it()?;
+                return Err(refused);
+            }
+        };
     let expected = dump.rows.unwrap_or(rows);
     (report.rows, report.expected_rows) = (rows, expected);
     if rows != expected {
@@ -68,34 +69,27 @@ pub(super) fn fill(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut Tab
     }
 }
 
-/// Why rows were not inserted.
-enum InsertStopped {
-    Read(std::io::Error),
-    Interrupted,
-}
-
-fn insert(context: &RestoreContext<'_>, job: &TableJob<'_>, dump: &Dump) -> Result<(), TableFailure> {
-    let columns: Vec<StoredColumn> = dump
-        .columns
-        .iter()
-        .map(|column| StoredColumn { name: column.name.clone(), is_materialized: column.is_materialized })
-        .collect();
-    for path in &dump.files {
-        let Some((dir, name)) = place_of(context.source.dir(), &job.source.name(), path)? else {
-            return Err(TableFailure::All(lost(context, job.source, path)));
-        };
-        let mut reader = DumpReader::open(&dir, &name)?;
-        let inserted = server::insert_native(context.server, &job.entry.name, &columns, |buffer| {
-            context.check_interrupted().map_err(|_| InsertStopped::Interrupted)?;
-            reader.read(buffer).map_err(InsertStopped::Read)
-        });
-        match inserted? {
-            Ok(()) => {}
-            Err(InsertStopped::Interrupted) => return Err(TableFailure::All(OpError::Interrupted)),
-            Err(InsertStopped::Read(error)) => {
-                return Err(TableFailure::this(format!("{path} cannot be read: {error}")));
-            }
-        }
+/// Inserts the rows into the table that a view has made.
+fn insert_into_made(
+    context: &RestoreContext<'_>,
+    job: &TableJob<'_>,
+    (made, dump): (&TableName, &Dump),
+    report: &mut TableReport,
+) -> Result<(), TableFailure> {
+    let rows = || Ok::<_, TableFailure>(restored_rows(context.server, &job.plan.engine, made)?.unwrap_or(0));
+    report.database.clone_from(&made.database);
+    report.table.clone_from(&made.table);
+    if rows()? > 0 {
+        return Err(TableFailure::this("it has got rows since the plan was made"));
     }
+    insert(context, job, made, dump)?;
+    report.rows = rows()?;
+    report.expected_rows = dump.rows.unwrap_or(report.rows);
+    if report.rows != report.expected_rows {
+        let (found, expected) = (count(report.rows, "row"), count(report.expected_rows, "row"));
+        return Err(TableFailure::this(format!("it has {found} after the {expected} of the snapshot were inserted")));
+    }
+    report.state = RestoredState::Restored;
+    (report.files, report.bytes) = (dump.files.len() as u64, dump.stored_bytes);
     Ok(())
 }

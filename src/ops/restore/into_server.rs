@@ -401,7 +401,7 @@ impl PreparedRestore<'_> {
             described.opened().for_each(|disk| self.context.survey.local.add(disk.clone()));
             let context = &self.context;
             let jobs = jobs(context, &self.plan, word, &described);
-            staging.note(entries(&jobs, &self.context.survey.local))?;
+            staging.note_places(entries(&jobs, &self.context.survey.local), described.paths())?;
             let placed = stages.run(Stage::Place, || -> Result<_, OpError> {
                 let placed = place_all(context, &jobs, &mut staging, stages.monitor())?;
                 staging.sync()?;

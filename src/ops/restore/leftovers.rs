@@ -64,6 +64,26 @@ pub(super) fn wait_for(server: &Server, names: &BTreeSet<String>) -> Result<(), 
     Ok(())
 }
 
+/// The server's disks, and those that definitions described in these restores and that the server does not list: after a
+/// restart it lists such a disk once a table on it is attached.
+///
+/// # Errors
+/// If a note cannot be read.
+pub(super) fn with_described<'a>(
+    local: &LocalDisks,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<LocalDisks, FsError> {
+    let mut disks = local.clone();
+    let Some(own) = local.own() else { return Ok(disks) };
+    for name in names {
+        let IntentContent::Intent(intent) = content(&own.dir, name)? else { continue };
+        for (disk, path) in &intent.described_disks {
+            disks.add_unlisted(disk, path);
+        }
+    }
+    Ok(disks)
+}
+
 /// Reads the leftovers of these names, and what the server knows of their tables.
 ///
 /// # Errors
@@ -74,6 +94,7 @@ pub(super) fn examine(
     names: &BTreeSet<String>,
     recovers: Recovers,
 ) -> Result<Vec<StagingLeftover>, OpError> {
+    let disks = LeftoverDisks { listed: local, all: &with_described(local, names.iter().map(String::as_str))? };
     let own = local.own().expect("the server's own disk is open");
     let mut leftovers = Vec::new();
     // Read once, and only if there is a directory whose table the server may know.
@@ -90,7 +111,7 @@ pub(super) fn examine(
                 let entries = intent
                     .tables
                     .into_iter()
-                    .map(|entry| evidence(server, local, entry, &mut known))
+                    .map(|entry| evidence(server, disks, name, entry, &mut known))
                     .collect::<Result<_, _>>()?;
                 LeftoverContent::Intent { snapshot: intent.snapshot, entries, access: intent.access }
             }
@@ -160,12 +181,24 @@ fn content(own: &Dir, name: &str) -> Result<IntentContent, FsError> {
     })
 }
 
+/// The disks on which leftovers are looked for.
+#[derive(Clone, Copy)]
+struct LeftoverDisks<'a> {
+    /// The server's disks.
+    listed: &'a LocalDisks,
+    /// Those, and the described ones.
+    all: &'a LocalDisks,
+}
+
+/// The evidence on an entry of the intent in the staging directory `directory`.
 fn evidence(
     server: &Server,
-    local: &LocalDisks,
+    disks: LeftoverDisks<'_>,
+    directory: &str,
     entry: RestoreEntry,
     known: &mut Option<KnownTables>,
 ) -> Result<EntryEvidence, OpError> {
+    let local = disks.all;
     let mut places = Vec::new();
     for (disk, path) in &entry.places {
         let knowledge = match local.named(disk) {
@@ -174,6 +207,10 @@ fn evidence(
                  table on it is attached"
             )),
             Some(local_disk) if !exists(&local_disk.dir, path)? => Knowledge::Absent,
+            // A note alone is no proof that the restore wrote to a directory that the server does not list.
+            Some(local_disk) if disks.listed.named(disk).is_none() && local_disk.dir.find(directory)?.is_none() => {
+                Knowledge::Unclear(format!("the disk {disk} has no staging directory {directory}"))
+            }
             Some(_) => known.get_or_insert_with(|| KnownTables::read(server, local)).of(&entry),
         };
         places.push(PlaceEvidence { disk: disk.clone(), path: path.clone(), knowledge });

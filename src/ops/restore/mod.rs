@@ -11,6 +11,7 @@ mod exchange;
 mod fill;
 mod fit;
 mod fresh_uuid;
+mod insert;
 mod into_directory;
 mod into_server;
 mod items;

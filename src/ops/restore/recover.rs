@@ -33,6 +33,7 @@ pub(super) fn recover(server: &Server, local: &LocalDisks, steps: &[RecoveryStep
         return Ok(kept);
     }
     let statements = Statements::new(server, "")?;
+    let local = &leftovers::with_described(local, steps.iter().filter_map(RecoveryStep::directory))?;
     // Directories whose notes the next restore needs.
     let mut unfinished: BTreeSet<&str> = BTreeSet::new();
     for step in steps {
@@ -105,6 +106,7 @@ pub(super) fn finish_resumed(
     is_filled: &dyn Fn(&TableName) -> bool,
     is_made: &dyn Fn(&BegunAccess) -> bool,
 ) -> Result<(), OpError> {
+    let local = &leftovers::with_described(local, steps.iter().filter_map(RecoveryStep::directory))?;
     let (mut resumes, mut stays) = (false, false);
     for step in steps {
         match step {

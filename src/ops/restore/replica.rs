@@ -1,12 +1,13 @@
 //! Creates replicated tables.
 
-use crate::model::{TableName, WarningKind};
+use crate::model::{TableName, WarningKind, count};
 use crate::plan::{FoundPath, KeeperPath, PartitionScope, ReplicaPlan, RestoreEntry, TablePlan, Verb};
 use crate::server::{self, sql};
 
 use super::attaching::{Attaching, make_on_other_hosts, run_definition};
 use super::context::RestoreContext;
 use super::dump_files::restored_rows;
+use super::insert::insert_files;
 use super::job::{TableJob, fitting_entry};
 use super::keeper::{earlier_replica, path_now};
 use super::not_restored::{NotRestored, PathChange};
@@ -96,7 +97,8 @@ pub(super) fn made_by_view(attaching: &Attaching<'_>, plan: &TablePlan) -> Resul
     }
 }
 
-/// Inserts the rows of the intermediate table into the empty one.
+/// Inserts the rows of the intermediate table into the empty one. Those of a `Set` cannot be read: they come from its
+/// files in the snapshot.
 fn insert_rows(
     attaching: &Attaching<'_>,
     job: &TableJob<'_>,
@@ -107,10 +109,21 @@ fn insert_rows(
     if restored_rows(server, engine, name)?.unwrap_or(0) > 0 {
         return Err(TableFailure::this("it has got rows since the plan was made"));
     }
-    let (to, from) = (sql::quote_table(name), sql::quote_table(&job.entry.name));
-    attaching.statements.run(&format!("INSERT INTO {to} SELECT * FROM {from}"))?;
-    report.rows = restored_rows(server, engine, name)?.unwrap_or(0);
-    Ok(())
+    match &job.source.entry.dump {
+        Some(dump) if engine == "Set" => insert_files(attaching.context, job, name, dump)?,
+        _ => {
+            let (to, from) = (sql::quote_table(name), sql::quote_table(&job.entry.name));
+            attaching.statements.run(&format!("INSERT INTO {to} SELECT * FROM {from}"))?;
+        }
+    }
+    let expected = restored_rows(server, engine, &job.entry.name)?;
+    let rows = restored_rows(server, engine, name)?;
+    report.rows = rows.unwrap_or(0);
+    if rows == expected {
+        return Ok(());
+    }
+    let (rows, expected) = (count(report.rows, "row"), count(expected.unwrap_or(0), "row"));
+    Err(TableFailure::this(format!("it has {rows} after the {expected} of the snapshot were inserted")))
 }
 
 /// Removes the directory that a server leaves behind for a table that it refused, once the server does not know that

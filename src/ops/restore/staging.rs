@@ -5,6 +5,7 @@
 //! written there and locked: the lock ends with the process.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -33,6 +34,10 @@ pub(super) struct RestoreIntent {
     /// Users, roles … that are being created: until all their statements were sent they may lack grants.
     #[serde(default)]
     pub(super) access: Vec<BegunAccess>,
+    /// The paths of disks that definitions describe themselves, as the server sees them. After a restart the server
+    /// does not list such a disk until a table on it is attached.
+    #[serde(default)]
+    pub(super) described_disks: BTreeMap<String, PathBuf>,
 }
 
 /// The directories of one restore, one for each disk.
@@ -63,8 +68,15 @@ impl Staging {
     ) -> Result<Self, OpError> {
         let disk = local.own().expect("the server's own disk is open");
         let own = LockedDir::create(&disk.dir, name)?;
-        let (host, pid, access) = (fs::host_name(), std::process::id(), Vec::new());
-        let intent = RestoreIntent { snapshot, host, pid, started: now, tables, access };
+        let intent = RestoreIntent {
+            snapshot,
+            host: fs::host_name(),
+            pid: std::process::id(),
+            started: now,
+            tables,
+            access: Vec::new(),
+            described_disks: BTreeMap::new(),
+        };
         let disks = BTreeMap::from([(disk.disk.name.clone(), own.dir.clone())]);
         let staging = Self { name: name.to_owned(), disks, own, intent: Mutex::new(intent) };
         staging.change_intent(|_| ())?;
@@ -78,6 +90,21 @@ impl Staging {
     /// If it cannot be written durably.
     pub(super) fn note(&self, tables: Vec<RestoreEntry>) -> Result<(), OpError> {
         self.change_intent(|intent| intent.tables.extend(tables))
+    }
+
+    /// Records the tables for which parts are placed, and the paths of the disks that their definitions describe.
+    ///
+    /// # Errors
+    /// If it cannot be written durably.
+    pub(super) fn note_places(
+        &self,
+        tables: Vec<RestoreEntry>,
+        described_disks: BTreeMap<String, PathBuf>,
+    ) -> Result<(), OpError> {
+        self.change_intent(|intent| {
+            intent.tables.extend(tables);
+            intent.described_disks = described_disks;
+        })
     }
 
     /// Records which users, roles … are being created; an empty list means that none are any more.

@@ -326,11 +326,13 @@ impl RestorePlanner<'_> {
     }
 
     /// The plan of an inner table that a database of the engine Replicated makes with its view: under a name with the
-    /// UUID that the database gives the view. It gets its partitions once the view is there.
+    /// UUID that the database gives the view. It gets its partitions or rows once the view is there.
     fn plan_made_by(&mut self, source: &SourceItem, to: TableName, view: &TableName) -> TablePlan {
         let mut plan = self.plan(source, to);
-        if matches!(plan.action, Action::FillReplica | Action::MakeReplica) {
+        if plan.action == Action::MakeReplica {
             plan.action = Action::FillReplica;
+        }
+        if matches!(plan.action, Action::FillReplica | Action::Fill { .. }) {
             plan.made_by = Some(view.clone());
             plan.rank = RANK_AFTER_VIEWS;
         }
@@ -670,9 +672,9 @@ impl RestorePlanner<'_> {
         match inner {
             None => Action::Impossible("its inner table is not in the snapshot".to_owned()),
             Some(inner) if self.is_in_replicated(&plan.to) => {
-                let gets_partitions = inner.data.is_some() && inner.dump.is_none() && !definition.is_refreshable();
-                if gets_partitions {
-                    // The database makes both, and the inner table gets its partitions afterwards.
+                let has_data = inner.data.is_some() || inner.dump.is_some();
+                if has_data && !definition.is_refreshable() {
+                    // The database makes both, and the inner table gets its partitions or rows afterwards.
                     Action::Make(Verb::Create)
                 } else {
                     Action::Impossible(

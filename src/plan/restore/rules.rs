@@ -61,10 +61,9 @@ pub(super) fn makes_own_directory(engine: &str) -> bool {
     )
 }
 
-/// Whether the rows of a table whose files are in a snapshot can be read from an intermediate table and inserted into
-/// another one: those of a Set cannot be read.
+/// Whether the rows of a table whose files are in a snapshot can be inserted into another one.
 pub(super) fn passes_rows_on(engine: &str) -> bool {
-    engine == "Join"
+    matches!(engine, "Join" | "Set")
 }
 
 /// The rank of an inner table that its view makes: after the view, before the queues.

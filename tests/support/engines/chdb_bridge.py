@@ -33,12 +33,14 @@ Two things are set to what a server has: umask 027, and a database `default` of 
 import argparse
 import base64
 import codecs
+import contextlib
 import ctypes
 import hmac
 import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -63,6 +65,7 @@ CONTENT_TYPES = {
     b"CSV": "text/csv; charset=UTF-8",
 }
 LAST_FORMAT = re.compile(rb"\bFORMAT\s+([A-Za-z0-9_]+)\s*;?\s*$", re.IGNORECASE)
+INSERT = re.compile(rb"^\s*INSERT\s+INTO\b", re.IGNORECASE)
 ERROR_CODE = re.compile(r"Code: (\d+)")
 PROCESSES = re.compile(rb"(\b(?:FROM|JOIN)\s+)`?system`?\.`?processes`?", re.IGNORECASE)
 KILL_QUERY = re.compile(rb"^\s*KILL\s+QUERY\b", re.IGNORECASE)
@@ -226,7 +229,6 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def answer_request(self, body, reads_only):
-        started = time.monotonic()
         url = urlsplit(self.path)
         query_string = url.query
         # `surrogateescape` keeps bytes that are no UTF-8.
@@ -238,7 +240,11 @@ class Handler(BaseHTTPRequestHandler):
         if url.path not in ("", "/"):
             return self.answer(404, f"There is no handle {url.path}\n".encode())
         sql = known.get(b"query", b"")
-        sql = sql + b"\n" + body if sql and body else sql or body
+        with rows_as_file(sql, body) as insert:
+            self.answer_query(insert or (sql + b"\n" + body if sql and body else sql or body), parameters, reads_only)
+
+    def answer_query(self, sql, parameters, reads_only):
+        started, known = time.monotonic(), dict(parameters)
         headers = {"X-ClickHouse-Query-Id": known.get(b"query_id", b"").decode("latin-1")} if b"query_id" in known else {}
         status, code = 200, 0
         try:
@@ -339,6 +345,21 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
         except (ConnectionError, TimeoutError):
             pass
+
+
+@contextlib.contextmanager
+def rows_as_file(query, rows):
+    """The INSERT that reads these rows from a file, if they have an empty line: after a statement's text the engine takes
+    that for their end, and binary formats have such bytes anywhere. (From a file it takes no MATERIALIZED columns.)"""
+    stated = LAST_FORMAT.search(query) if b"\n\n" in rows and INSERT.match(query) else None
+    if not stated:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile(prefix="chdb-rows-") as file:
+        file.write(rows)
+        file.flush()
+        source = f"FROM INFILE '{file.name}' COMPRESSION 'none' ".encode()
+        yield query[: stated.start()] + source + query[stated.start() :]
 
 
 def as_text(value):
