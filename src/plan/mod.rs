@@ -55,7 +55,7 @@ pub use definition::{
 };
 pub use expected_tree::{ExpectedEntry, ExpectedTree, OutsidePath};
 pub use extract::{NamedTables, RecordedSelection, extract_selection};
-pub use freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
+pub use freeze::{FreezeScope, PlannedSource, RemoteParts, TableFreeze, WantedState};
 pub use growth::{Growth, Sample, growth};
 pub use holders::{HolderSets, Holders, SetId};
 pub use import::{
