@@ -33,6 +33,7 @@ mod other_trees;
 mod part_ranges;
 mod parts;
 mod pins;
+mod remembered;
 mod repository;
 mod series;
 mod sources;
