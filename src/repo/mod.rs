@@ -39,6 +39,7 @@ mod series;
 mod sources;
 mod sources_file;
 mod summary;
+mod taken_damage;
 mod trash;
 mod uncovered;
 mod verified;

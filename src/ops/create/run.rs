@@ -331,6 +331,8 @@ impl CreateRun<'_> {
                 fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
             let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
             note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
+            let noted = locked.note_taken_damage(now(), id, records);
+            note("the journal does not note the damage", noted.map_err(OpError::from));
             match Index::open(repository) {
                 Ok(index) => {
                     note("latest is not updated", locked.point_latest_at(index.latest()).map_err(OpError::from));
