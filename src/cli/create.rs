@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DB.GLOB")]
     exclude: Vec<TablePattern>,
     /// Partitions to take, by partition_id as in system.parts
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     partition: Vec<String>,
     /// Tables whose data cannot be taken (KeeperMap, Buffer …) and that need no warning
     #[arg(long, value_name = "DB.GLOB")]
@@ -273,6 +273,7 @@ fn document(report: &Report, series: &SeriesKey) -> CreateDocument {
         id: Some(report.id),
         time: Some(report.time),
         label: report.label.clone(),
+        same_name: Some(report.same_name.clone()),
         series: Some(series.to_string()),
         moment: report.moment,
         off_moment_tables: report.moment.map(|_| report.off_moment_tables),
@@ -288,6 +289,7 @@ fn document(report: &Report, series: &SeriesKey) -> CreateDocument {
         link_limit_files: Some(report.recopied_files),
         seconds: Some(report.seconds.clone()),
         plan: None,
+        copied_disks: None,
         dumps: None,
         definitions: None,
         server_version: None,
@@ -411,6 +413,12 @@ fn dump_row(dump: &TableDump) -> Vec<String> {
     row
 }
 
+/// The disks from which parts would be copied.
+fn copied_disks(plan: &CreatePlan) -> Vec<String> {
+    let has_parts = |disk: &&String| plan.freeze.iter().any(|freeze| freeze.parts().any(|part| part.disk == **disk));
+    plan.copied_disks.iter().filter(has_parts).cloned().collect()
+}
+
 fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
     let plan = &dry_run.plan;
     let (mut rows, mut list) = (Vec::new(), Vec::new());
@@ -435,7 +443,7 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
             FreezeScope::Partitions(partitions) => ("partitions", partitions.iter().map(|id| id.0.as_str()).collect()),
             FreezeScope::Nothing => ("nothing", Vec::new()),
         };
-        let linked = freeze.linked_parts().count() as u64;
+        let linked: Vec<String> = freeze.unfrozen_parts().map(|part| part.name.to_string()).collect();
         frozen_tables += u64::from(how != "nothing");
         let name = freeze.table.name();
         let is_detached = plan.detached.contains_key(name);
@@ -446,7 +454,7 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
             render::thousands(own_parts),
             if is_detached { String::new() } else { render::bytes(own_bytes) },
             frozen_text(how, &frozen),
-            if linked > 0 { render::count(linked, "part") } else { String::new() },
+            if linked.is_empty() { String::new() } else { render::count(linked.len() as u64, "part") },
         ]);
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         list.push(PlannedTable {
@@ -459,8 +467,8 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
             apparent_bytes: own_bytes,
             freeze: how.to_owned(),
             freeze_partitions: owned(&frozen),
-            linked_parts: linked,
-            linked_part_names: freeze.linked_parts().map(|part| part.name.to_string()).collect(),
+            linked_parts: linked.len() as u64,
+            linked_part_names: linked,
             is_detached,
         });
     }
@@ -475,6 +483,7 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
             parts,
             apparent_bytes: bytes,
             plan: Some(list),
+            copied_disks: Some(copied_disks(plan)),
             dumps: Some(dumps),
             definitions: Some(definitions(plan) as u64),
             server_version: Some(dry_run.server.version.clone()),
@@ -503,6 +512,14 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
             if dumps.is_empty() { String::new() } else { render::count(dumps.len() as u64, "dump") + ", " },
             render::count(definitions(plan) as u64, "definition"),
         ));
+        let copied: Vec<String> = copied_disks(plan).iter().map(|disk| render::safe(disk, 100)).collect();
+        if !copied.is_empty() {
+            output.prose(&format!(
+                "what no earlier snapshot has of the {} {} would be copied: nothing can be linked from there\n",
+                if copied.len() == 1 { "disk" } else { "disks" },
+                copied.join(", ")
+            ));
+        }
         if let Some(moment) = &dry_run.moment {
             let off = dry_run.plan.dumps.len() as u64;
             output.prose(&format!("one moment: {}, had it been taken now\n", moment_text(moment, off)));

@@ -134,7 +134,7 @@ fn show_report(
     (time, source, made): (DateTime<Utc>, ImportSourceRow, &[String]),
     output: &Output,
 ) {
-    let ImportReport { id, totals, placed, rows, tables, warnings, seconds, .. } = report;
+    let ImportReport { id, same_name, totals, placed, rows, tables, warnings, seconds, .. } = report;
     if output.is_json() {
         let tables = tables.iter().map(|entry| ImportedTableRow {
             database: entry.database.clone(),
@@ -149,6 +149,7 @@ fn show_report(
         let document = ImportDocument {
             state: "complete".to_owned(),
             id: Some(*id),
+            same_name: Some(same_name.clone()),
             tables: Some(totals.tables),
             parts: Some(totals.parts),
             files: Some(totals.files),

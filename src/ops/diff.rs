@@ -148,37 +148,8 @@ pub fn diff_live(
         let (name, side) = side_table(table, live_held(server, table)?);
         later.tables.insert(name, side);
     }
-    let live = catalog.tables.iter().map(|table| table.name().clone());
-    let found: BTreeSet<TableName> = pairs(&earlier, &later).into_iter().map(|(_, was)| was).chain(live).collect();
-    let gone: Vec<TableName> = earlier.tables.keys().filter(|name| !found.contains(name)).cloned().collect();
-    if !gone.is_empty() {
-        let places = DetachedTables::read(server, local.as_ref())?;
-        for name in &gone {
-            let uuid = earlier.tables.get(name).and_then(|table| table.uuid.as_ref());
-            match places.find(name, uuid) {
-                Ok(found) => {
-                    let found = found.filter(|(name, _)| !later.tables.contains_key(name));
-                    let was_detached =
-                        before.manifest.tables.iter().any(|entry| entry.is_detached && entry.name() == *name);
-                    let was_bare = earlier.tables.get(name).is_some_and(|table| table.held == SideContent::Nothing);
-                    later.tables.extend(found.map(|(name, side)| match &local {
-                        // A view has nothing but its definition.
-                        _ if was_detached && was_bare && side.definition.is_some() => {
-                            (name, SideTable { held: SideContent::Nothing, ..side })
-                        }
-                        // A table that was detached then as well is unchanged if its directories hold the same.
-                        Some(local) if was_detached => (name.clone(), still_detached(local, &name, side)),
-                        _ => (name, side),
-                    }));
-                }
-                Err(error) => {
-                    let error = crate::monitor::chain(&error);
-                    let message = format!("{name} is called dropped, and may be detached: {error}");
-                    warnings.push(Warning::of_table(WarningKind::LiveFilesUnreadable, name, message));
-                }
-            }
-        }
-    }
+    let live: Vec<TableName> = catalog.tables.iter().map(|table| table.name().clone()).collect();
+    warnings.extend(add_detached(server, local.as_ref(), &before, &live, (&earlier, &mut later))?);
     if let Some(local) = &local {
         compare_files(&before, local, &plan, (&mut earlier, &mut later), jobs)?;
     }
@@ -189,6 +160,50 @@ pub fn diff_live(
         not_compared: not_compared.into_iter().collect(),
         warnings,
     })
+}
+
+/// Adds the tables of the snapshot that are detached now to the later side: they are not dropped. Returns the warnings.
+fn add_detached(
+    server: &Server,
+    local: Option<&LocalDisks>,
+    before: &SnapshotToCompare,
+    live: &[TableName],
+    (earlier, later): (&DiffSide, &mut DiffSide),
+) -> Result<Vec<Warning>, OpError> {
+    let mut warnings = Vec::new();
+    let was = pairs(earlier, later).into_iter().map(|(_, was)| was);
+    let found: BTreeSet<TableName> = was.chain(live.iter().cloned()).collect();
+    let gone: Vec<&TableName> = earlier.tables.keys().filter(|name| !found.contains(name)).collect();
+    if gone.is_empty() {
+        return Ok(warnings);
+    }
+    let places = DetachedTables::read(server, local)?;
+    for name in gone {
+        let uuid = earlier.tables.get(name).and_then(|table| table.uuid.as_ref());
+        let detached = match places.find(name, uuid) {
+            Ok(found) => found.filter(|(name, _)| !later.tables.contains_key(name)),
+            Err(error) => {
+                let error = crate::monitor::chain(&error);
+                let message = format!("{name} is called dropped, and may be detached: {error}");
+                warnings.push(Warning::of_table(WarningKind::LiveFilesUnreadable, name, message));
+                continue;
+            }
+        };
+        let Some((found_name, side)) = detached else { continue };
+        let was_detached = before.manifest.tables.iter().any(|entry| entry.is_detached && entry.name() == *name);
+        let was_bare = earlier.tables.get(name).is_some_and(|table| table.held == SideContent::Nothing);
+        let side = match local {
+            // A view has nothing but its definition.
+            _ if was_detached && was_bare && side.definition.is_some() => {
+                SideTable { held: SideContent::Nothing, ..side }
+            }
+            // A table that was detached then as well is unchanged if its directories hold the same.
+            Some(local) if was_detached => still_detached(local, &found_name, side),
+            _ => side,
+        };
+        later.tables.insert(found_name, side);
+    }
+    Ok(warnings)
 }
 
 /// A detached table with the parts in its directories, if they can be read here.

@@ -281,7 +281,11 @@ impl LocalDisks {
     pub(super) fn shadow_places(&self) -> Vec<ShadowPlace> {
         self.disks
             .iter()
-            .map(|local| ShadowPlace { disk: local.disk.name.clone(), path: local.dir.path().to_owned() })
+            .map(|local| ShadowPlace {
+                disk: local.disk.name.clone(),
+                path: local.dir.path().to_owned(),
+                inode: local.dir.stat_self().ok().map(|stat| (stat.device, stat.inode)),
+            })
             .collect()
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn journal_warnings(repository: &Repository) -> Vec<Warning> {
     repository.journal_gaps().iter().map(gap_warning).collect()
 }
 
-const LOST: &str = "so damage, checks, drills and removals recorded there are not known";
+const LOST: &str = "so damage, checks, drills and removals recorded there may not be known";
 
 fn gap_warning(gap: &JournalGap) -> Warning {
     let what = match gap.lines.as_slice() {

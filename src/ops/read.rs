@@ -149,13 +149,18 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
     warnings
 }
 
-/// The note about a new snapshot whose name other ones have, too: then it names none of them. It is no warning: nights
+/// The snapshots that have this name, the newest first.
+pub(super) fn named(summaries: &[Summary], label: &Label) -> Vec<SnapshotId> {
+    let has_name = |summary: &&Summary| label.text.is_some() && summary.label.text == label.text;
+    summaries.iter().filter(has_name).map(|summary| summary.id).rev().collect()
+}
+
+/// The note about a new snapshot whose name others have, too: then it refers to none of them. It is no warning: nights
 /// may all have one name.
-pub(super) fn same_name_note(summaries: &[Summary], label: &Label) -> Option<String> {
+pub(super) fn same_name_note(label: &Label, others: &[SnapshotId]) -> Option<String> {
     let name = label.text.as_deref()?;
-    let ids = summaries.iter().filter(|summary| summary.label.text.as_deref() == Some(name)).map(|summary| summary.id);
-    let newest: Vec<String> = ids.clone().rev().take(NAMED).map(|id| id.to_string()).collect();
-    let more = ids.count().saturating_sub(NAMED);
+    let newest: Vec<String> = others.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = others.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let message = format!(
         "the name {name:?} is also that of {}{more}: from now on only their ids identify them",

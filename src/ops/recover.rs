@@ -184,7 +184,7 @@ pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &CreateInten
     for name in &intent.freezes {
         stop(server, name)?;
     }
-    if let Some(ShadowPlace { disk, path }) = not_visible(locked, server, &intent.disks)? {
+    if let Some(ShadowPlace { disk, path, .. }) = not_visible(locked, server, intent)? {
         return Err(OpError::ShadowOutOfSight { disk: disk.clone(), path: path.clone() });
     }
     Ok(remove_shadows(locked, &intent.disks, &intent.freezes)?)
@@ -198,15 +198,16 @@ pub(super) fn release(locked: &Locked<'_>, server: &Server, intent: &CreateInten
 fn not_visible<'a>(
     locked: &Locked<'_>,
     server: &Server,
-    disks: &'a [ShadowPlace],
+    intent: &'a CreateIntent,
 ) -> Result<Option<&'a ShadowPlace>, OpError> {
     let is_in_sight = |place: &&ShadowPlace| {
         let found = |dir: &Dir, name: &str| dir.find(name).is_ok_and(|found| found.is_some());
         let dir = locked.repository().dir().open_elsewhere(&place.path);
-        // A server that has frozen something has tables.
-        dir.is_ok_and(|dir| ["shadow", "store", "data"].iter().any(|name| found(&dir, name)))
+        // A server that has frozen something has tables, but perhaps none on this disk.
+        let has_tables = |dir: &Dir| ["shadow", "store", "data"].iter().any(|name| found(dir, name));
+        dir.is_ok_and(|dir| has_tables(&dir) || intent.is_disk(place, &dir))
     };
-    let unseen: Vec<&ShadowPlace> = disks.iter().filter(|place| !is_in_sight(place)).collect();
+    let unseen: Vec<&ShadowPlace> = intent.disks.iter().filter(|place| !is_in_sight(place)).collect();
     if unseen.is_empty() {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use crate::exec::{self, Removed};
 use crate::fs;
 use crate::model::{SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
-use crate::plan::{KnownSnapshot, SnapshotReference};
+use crate::plan::{KnownSnapshot, ReferenceError, SnapshotReference};
 use crate::repo::{Event, Index, Locked, Removal, Repository, Summary, ToRemove};
 use crate::server::Server;
 
@@ -107,8 +107,12 @@ pub fn undo(locked: &Locked<'_>, references: &[SnapshotReference], now: DateTime
         let known = in_trash.iter().zip(&names);
         let known: Vec<KnownSnapshot<'_>> =
             known.map(|(id, name)| KnownSnapshot { id: *id, name: name.as_deref() }).collect();
+        let present = repository.snapshot_ids()?.0;
         let find = |reference: &SnapshotReference| {
-            reference.resolve(&known).map_err(|error| history.gone(reference).unwrap_or_else(|| error.into()))
+            reference.resolve(&known).map_err(|error| match reference {
+                SnapshotReference::Id(id) if present.contains(id) => ReferenceError::NotRemoved { id: *id }.into(),
+                _ => history.gone(reference).unwrap_or_else(|| error.into()),
+            })
         };
         references.iter().map(find).collect::<Result<Vec<_>, _>>()?
     };

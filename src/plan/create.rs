@@ -19,6 +19,8 @@ use super::nearest::nearest;
 pub struct CreatePlan {
     /// Tables whose parts are taken, by name.
     pub freeze: Vec<TableFreeze>,
+    /// Disks whose files cannot be linked into the repository: what no earlier snapshot has of their parts is copied.
+    pub copied_disks: BTreeSet<String>,
     /// Tables of which only the definition is kept.
     pub definitions: Vec<Table>,
     /// Tables whose rows are taken by other means than `FREEZE`, by name.

@@ -38,6 +38,18 @@ impl FreezeScope {
     }
 }
 
+/// Where a part of a snapshot comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlannedSource {
+    /// From the shadow of a freeze.
+    Freeze,
+    /// From the last snapshot, if the part there proves to be the same. If it differs, its partition is frozen; the parts
+    /// of a table that is never frozen are linked from its live directory then.
+    LastSnapshot,
+    /// From its live directory: `FREEZE` leaves out patch parts.
+    Live,
+}
+
 /// The share of a table on disks that are not local, which is not taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoteParts {
@@ -129,14 +141,34 @@ impl TableFreeze {
         if name.is_patch() { self.scope.covers(&partition.of_data()) } else { self.scope.covers(partition) }
     }
 
-    /// Whether a part is linked from the last snapshot. A patch part never is: it is linked from the live table.
+    /// Where a listed part comes from; `None` if it is not taken.
+    #[must_use]
+    pub fn source(&self, part: &CatalogPart) -> Option<PlannedSource> {
+        if !self.covers(&part.name, &part.partition) {
+            None
+        } else if part.name.is_patch() {
+            Some(PlannedSource::Live)
+        } else if self.freeze.covers(&part.partition) {
+            Some(PlannedSource::Freeze)
+        } else {
+            Some(PlannedSource::LastSnapshot)
+        }
+    }
+
+    /// Whether a part is linked from the last snapshot.
     #[must_use]
     pub fn is_linked(&self, part: &CatalogPart) -> bool {
-        !part.name.is_patch() && self.scope.covers(&part.partition) && !self.freeze.covers(&part.partition)
+        self.source(part) == Some(PlannedSource::LastSnapshot)
     }
 
     /// The parts that are linked from the last snapshot.
     pub fn linked_parts(&self) -> impl Iterator<Item = &CatalogPart> {
         self.table.parts.iter().filter(|part| self.is_linked(part))
+    }
+
+    /// The parts that no statement freezes: they are linked from the last snapshot or from the live table.
+    pub fn unfrozen_parts(&self) -> impl Iterator<Item = &CatalogPart> {
+        let is_unfrozen = |part: &&CatalogPart| self.source(part).is_some_and(|source| source != PlannedSource::Freeze);
+        self.table.parts.iter().filter(is_unfrozen)
     }
 }

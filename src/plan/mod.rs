@@ -45,7 +45,7 @@ pub use access::{
     BegunAccess, EntityPlan, LiveEntity, LiveList, SourceAccess, TargetAccess, UnreadableAccess, plan_access, sequence,
 };
 pub use backup_list::{BACKUP_LIST, BACKUP_VERSION, BackupChecksum, BackupFile, BackupList, BackupListError};
-pub use changed::{Extension, Placing, extend_freeze};
+pub use changed::{Extension, PARTITIONS_OF_A_STATEMENT, Placing, extend_freeze};
 pub use choose::{Choice, DataLeftReason, DumpOptions, ForeignDisk, TableContext, TableSelection, choose};
 pub use copy::{CopyDecision, CopyPlan, CopyRefusal, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 pub use create::{CreatePlan, TableDump, data_left_warning, plan_create};
@@ -55,7 +55,7 @@ pub use definition::{
 };
 pub use expected_tree::{ExpectedEntry, ExpectedTree, OutsidePath};
 pub use extract::{NamedTables, RecordedSelection, extract_selection};
-pub use freeze::{FreezeScope, RemoteParts, TableFreeze, WantedState};
+pub use freeze::{FreezeScope, PlannedSource, RemoteParts, TableFreeze, WantedState};
 pub use growth::{Growth, Sample, growth};
 pub use holders::{HolderSets, Holders, SetId};
 pub use import::{

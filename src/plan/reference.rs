@@ -53,6 +53,12 @@ pub enum ReferenceError {
         /// The most similar label, if one is similar enough.
         nearest: Option<String>,
     },
+    /// The snapshot is not in the trash, and is there.
+    #[error("the snapshot {id} is not in the trash: it was not removed, or is back already")]
+    NotRemoved {
+        /// The snapshot.
+        id: SnapshotId,
+    },
     /// The snapshot was removed.
     #[error("the snapshot {id} is in the trash")]
     InTrash {

@@ -18,10 +18,12 @@ use super::holdings::Holdings;
 use super::holdings_added::{self, Added, HeldParts};
 use super::holdings_rows;
 use super::host;
+use super::journal_content::Line;
 use super::kept_lists::{self, ListFile, SnapshotLists};
 use super::known_parts::{self, KnownParts};
 use super::manifest_digest::{ManifestDigest, check_manifest};
 use super::parts::{self, PartRecord, read_parts};
+use super::remembered;
 use super::repository::{Repository, SnapshotState};
 use super::series::line;
 use super::summary::Summary;
@@ -49,14 +51,15 @@ pub struct Index {
 
 const FILE: &str = "index.sqlite";
 /// Version of the tables below; an index of another version is deleted. Versions before 4 were not synced, so a power
-/// cut may have torn them; version 4 had no states of live parts, version 5 no lists.
-const VERSION: i64 = 6;
+/// cut may have torn them; version 4 had no states of live parts, version 5 no lists, version 6 no lines about damage.
+const VERSION: i64 = 7;
 const SCHEMA: &str = "CREATE TABLE repository (id TEXT NOT NULL, generation INTEGER NOT NULL);
     CREATE TABLE snapshot (id TEXT PRIMARY KEY, stamp TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;";
 
 fn schema() -> impl Iterator<Item = &'static str> {
-    let statements =
-        [SCHEMA, holdings_rows::SCHEMA, kept_lists::SCHEMA].into_iter().flat_map(|schema| schema.split(';'));
+    let statements = [SCHEMA, holdings_rows::SCHEMA, kept_lists::SCHEMA, remembered::SCHEMA]
+        .into_iter()
+        .flat_map(|schema| schema.split(';'));
     statements.map(str::trim).filter(|statement| !statement.is_empty())
 }
 
@@ -213,7 +216,23 @@ impl Index {
     #[must_use]
     pub fn peek_at_parts(repository: &Repository, id: SnapshotId) -> Option<KnownParts> {
         let stamp = stamp(repository, id).ok().flatten()?;
-        let peek = |place: &IndexPlace| -> rusqlite::Result<Option<KnownParts>> {
+        Self::peek(repository, |connection| known_parts::read(connection, id, &stamp))
+    }
+
+    /// Remembers the damage that the journal notes, for a time when it cannot be read.
+    pub fn remember_damage(&self, repository: &Repository) {
+        let remember = |connection: &mut Connection| remember_damage(repository, connection);
+        let _ = with_database(repository, &self.place, remember);
+    }
+
+    /// The lines of the journal that the index remembers because they note damage, without opening the index.
+    pub(super) fn remembered_lines(repository: &Repository) -> Vec<Line> {
+        Self::peek(repository, remembered::read).unwrap_or_default()
+    }
+
+    /// Reads the index without opening it: nothing is written.
+    fn peek<T>(repository: &Repository, read: impl Fn(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+        let peek = |place: &IndexPlace| -> rusqlite::Result<Option<T>> {
             let Some(path) = file(repository, place).filter(|path| path.is_file()) else { return Ok(None) };
             check_files(&path)?;
             let flags =
@@ -221,7 +240,7 @@ impl Index {
             let connection = Connection::open_with_flags(&path, flags)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
             check_owner(&connection, repository)?;
-            known_parts::read(&connection, id, &stamp).map(Some)
+            read(&connection).map(Some)
         };
         places(repository).iter().find_map(|place| {
             peek(place).inspect_err(|error| tracing::debug!(%error, ?place, "the index does not open")).ok().flatten()
@@ -500,8 +519,20 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
         // The answer is complete nevertheless; the next opening writes what this one could not.
         tracing::debug!(%error, "the index is not written");
     }
+    // There, each opening would read the journal again; verify remembers what it finds.
+    if !fs::is_network_filesystem(repository.dir()) {
+        remember_damage(repository, connection);
+    }
     Summary::sort(&mut summaries);
     Ok(Some(summaries))
+}
+
+/// Remembers the lines of the journal that note damage, if all of the journal can be read.
+fn remember_damage(repository: &Repository, connection: &mut Connection) {
+    let Some(lines) = repository.lines_about_damage() else { return };
+    if let Err(error) = remembered::remember(connection, &lines) {
+        tracing::debug!(%error, "the index does not remember damage");
+    }
 }
 
 /// Reads the rows of these snapshots, stamp and summary, and the ids of other rows.

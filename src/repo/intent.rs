@@ -19,6 +19,9 @@ pub struct ShadowPlace {
     pub disk: String,
     /// The disk's directory, as chsnap sees it.
     pub path: PathBuf,
+    /// Device and inode of that directory. A disk that no table uses is empty, so its content does not identify it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<(u64, u64)>,
 }
 
 /// Exists as `incoming/<id>.intent.json` from before the first freeze until the last shadow is gone.
@@ -56,6 +59,16 @@ pub struct CreateIntent {
 }
 
 impl CreateIntent {
+    /// Whether a directory is that of a disk of this run: on the same host, and with the same inode. After another boot the
+    /// device may have another number.
+    #[must_use]
+    pub fn is_disk(&self, place: &ShadowPlace, dir: &Dir) -> bool {
+        let (Some((device, inode)), Ok(found)) = (place.inode, dir.stat_self()) else { return false };
+        let is_same_boot = !self.boot.is_empty() && self.boot == fs::boot_id();
+        let is_same_host = is_same_boot || self.host == fs::host_name();
+        is_same_host && found.inode == inode && (found.device == device || !is_same_boot)
+    }
+
     /// The id that the snapshot gets when it is committed.
     #[must_use]
     pub fn snapshot(&self) -> SnapshotId {

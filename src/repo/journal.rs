@@ -10,8 +10,10 @@ use crate::fs::{self, Dir, EntryKind, ErrorKind, FsError};
 
 use super::error::RepoError;
 use super::event::Event;
+use super::index::Index;
 use super::journal_content::{JournalContent, Line};
 use super::lock::Locked;
+use super::remembered;
 use super::repository::Repository;
 
 const LIMIT_BYTES: u64 = 256 << 20;
@@ -80,15 +82,41 @@ impl Locked<'_> {
 impl Repository {
     /// The events that the journal holds, in the order in which they happened. Skips what cannot be read
     /// ([`Repository::journal_gaps`] lists it), events of a newer chsnap, and entries that are not part of the journal.
-    /// A line that occurs twice is one event.
+    /// A line that occurs twice is one event. While anything cannot be read, the lines about damage that the index
+    /// remembers are added.
     #[must_use]
     pub fn events(&self) -> Vec<(DateTime<Utc>, Event)> {
-        let mut lines = Vec::new();
-        self.read_journal(|_, content| lines.extend(content.lines.iter().cloned()), |_| ());
-        lines.sort_by_key(|line| (line.number, line.time));
-        lines.dedup();
+        let (mut lines, mut is_whole) = (Vec::new(), true);
+        let mut all_files = true;
+        let look = |_: &str, content: &JournalContent| {
+            is_whole &= content.unreadable.is_empty();
+            lines.extend(content.lines.iter().cloned());
+        };
+        self.read_journal(look, |_| all_files = false);
+        if !(is_whole && all_files) {
+            lines.extend(Index::remembered_lines(self));
+        }
+        put_in_order(&mut lines);
         lines.retain(|line| line.event != Event::Newer);
         lines.into_iter().map(|line| (line.time, line.event)).collect()
+    }
+
+    /// The lines that known damage depends on, in their order; none if no line notes damage. `None` if a part of the
+    /// journal cannot be read.
+    pub(super) fn lines_about_damage(&self) -> Option<Vec<Line>> {
+        let (mut lines, mut is_whole, mut has_damage) = (Vec::new(), true, false);
+        let mut all_files = true;
+        let look = |_: &str, content: &JournalContent| {
+            is_whole &= content.unreadable.is_empty();
+            has_damage |= content.lines.iter().any(remembered::notes_damage);
+            lines.extend(content.lines.iter().filter(|line| remembered::is_of_checks(line)).cloned());
+        };
+        self.read_journal(look, |_| all_files = false);
+        if !has_damage {
+            lines.clear();
+        }
+        put_in_order(&mut lines);
+        (is_whole && all_files).then_some(lines)
     }
 
     /// What cannot be read of the journal: its events are unknown, and nothing else is lost. In the order of the files'
@@ -228,6 +256,11 @@ impl Repository {
             }
         }
     }
+}
+
+fn put_in_order(lines: &mut Vec<Line>) {
+    lines.sort_by_key(|line| (line.number, line.time));
+    lines.dedup();
 }
 
 /// What cannot be read of the journal: lines of a file, a file, or all of it.

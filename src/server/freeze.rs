@@ -55,10 +55,7 @@ pub fn freeze_table(server: &Server, table: &TableName, query: FreezeQuery<'_>) 
     run(server, &sql::freeze_table(table, query.name), query)
 }
 
-/// Partitions that one statement freezes: this keeps it far below the 256 KiB that a server accepts as one statement.
-pub const PARTITIONS_OF_A_STATEMENT: usize = 100;
-
-/// Freezes some partitions of a table, at most [`PARTITIONS_OF_A_STATEMENT`].
+/// Freezes some partitions of a table, at most [`crate::plan::PARTITIONS_OF_A_STATEMENT`].
 ///
 /// # Errors
 /// As [`freeze_table`].

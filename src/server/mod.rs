@@ -46,8 +46,7 @@ pub use error::{ServerError, UrlProblem, code};
 pub use explain::{LoggedError, detached_parts, errors_of_last, statements_in};
 pub use features::Features;
 pub use freeze::{
-    FreezeQuery, PARTITIONS_OF_A_STATEMENT, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads,
-    running_freezes,
+    FreezeQuery, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads, running_freezes,
 };
 pub use hosts::{
     HostAnswers, HostReplica, databases_on_hosts, replicas_on_hosts, rows_on_hosts, tables_on_hosts, uuids_on_hosts,

@@ -21,7 +21,7 @@ fn interrupted(freezes: usize) -> Interrupted {
     let (lab, _) = Lab::with_nights(1);
     let disk = lab.path().join("disk");
     let names = lab.locked(|locked| {
-        let places = vec![ShadowPlace { disk: "default".to_owned(), path: disk.clone() }];
+        let places = vec![ShadowPlace { disk: "default".to_owned(), path: disk.clone(), inode: None }];
         let mut incoming = locked.begin(time("2026-12-01T02:00:00Z"), "http://127.0.0.1:9", places).expect("it begins");
         fs::create_dir_all(incoming.dir().path().join("data/shop/orders/all_1_1_0")).expect("a part");
         fs::write(incoming.dir().path().join("data/shop/orders/all_1_1_0/data.bin"), "x").expect("a file");

@@ -86,7 +86,7 @@ pub(crate) fn waiting_gc(lab: &Lab) -> (Child, TcpListener) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", server.local_addr().expect("an address"));
     lab.locked(|locked| {
-        let places = vec![ShadowPlace { disk: "default".to_owned(), path: lab.path().join("disk") }];
+        let places = vec![ShadowPlace { disk: "default".to_owned(), path: lab.path().join("disk"), inode: None }];
         let mut incoming = locked.begin(time("2026-12-01T02:00:00Z"), &url, places).expect("it begins");
         incoming.announce_freeze(time("2026-12-01T02:00:00Z")).expect("a freeze");
     });

@@ -48,6 +48,10 @@ fn a_name_that_another_snapshot_has_is_noted_and_names_neither() {
     let second = second["id"].as_str().expect("an id");
     let run = chsnap.expect(2, &["rm", "weekly"]);
     assert!(run.stderr.contains(first) && run.stderr.contains(second), "{}", run.stderr);
+    let third = chsnap.json(0, &["create", "--name", "weekly"]);
+    let others = third["same_name"].as_array().expect("ids");
+    assert!(others.len() == 2 && others[1] == first, "{third}");
+    assert_eq!(chsnap.json(0, &["create"])["same_name"], serde_json::json!([]));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn undo_by_id_or_prefix_takes_only_from_the_trash() {
     let (lab, nights) = Lab::with_nights(4);
     lab.run(0, &["rm", &nights[0]]);
     lab.run(0, &["rm", &nights[1]]);
-    lab.run(1, &["undo", &nights[3]]);
+    assert!(lab.run(1, &["undo", &nights[3]]).stderr.contains("is not in the trash"));
     assert_eq!(lab.listed(0), nights[2..]);
     // One wrong name, and nothing is moved.
     lab.run(1, &["undo", &nights[0], "2031"]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -245,24 +246,32 @@ both_engines! {
     }
 }
 
+/// Freezes a table and writes the intent of a create of this boot, as if that had been killed after its freeze. Returns
+/// the intent's path and the freeze.
+fn interrupted(engine: &Engine, chsnap: &Chsnap, disks: &Value) -> (PathBuf, String) {
+    let repository = fs::read_to_string(chsnap.repo().join("chsnap.json")).expect("it is a repository");
+    let repository: Value = serde_json::from_str(&repository).expect("JSON");
+    let id = repository["id"].as_str().and_then(|id| id.get(..8)).expect("an id");
+    let name = format!("chsnap_{id}_20261101020000_00000001");
+    engine.query(&format!("ALTER TABLE lab.events FREEZE WITH NAME '{name}'"));
+    let intent = serde_json::json!({
+        "format": 1, "id": "2026-11-01T020000Z", "started": "2026-11-01T02:00:00Z", "host": "elsewhere", "pid": 1,
+        "url": engine.url(), "disks": disks, "freezes": [name], "query_id_prefix": "chsnap-test",
+        "boot": chsnap::fs::boot_id(),
+    });
+    let path = chsnap.repo().join("incoming/2026-11-01T020000Z.intent.json");
+    fs::write(&path, intent.to_string()).expect("an intent");
+    (path, name)
+}
+
 both_engines! {
     fn a_freeze_on_a_disk_that_is_not_in_sight_is_left_to_a_host_that_sees_it(engine: Engine) {
         load(&engine);
         let chsnap = repository(&engine);
         chsnap.json(0, &["create"]);
         // As a create leaves it that was killed after its freeze.
-        let repository = fs::read_to_string(chsnap.repo().join("chsnap.json")).expect("it is a repository");
-        let repository: Value = serde_json::from_str(&repository).expect("JSON");
-        let id = repository["id"].as_str().and_then(|id| id.get(..8)).expect("an id");
-        let name = &format!("chsnap_{id}_20261101020000_00000001");
-        engine.query(&format!("ALTER TABLE lab.events FREEZE WITH NAME '{name}'"));
-        let intent = serde_json::json!({
-            "format": 1, "id": "2026-11-01T020000Z", "started": "2026-11-01T02:00:00Z", "host": "elsewhere", "pid": 1,
-            "url": engine.url(), "disks": [{"disk": "default", "path": engine.data_path()}], "freezes": [name],
-            "query_id_prefix": "chsnap-test",
-        });
-        let path = chsnap.repo().join("incoming/2026-11-01T020000Z.intent.json");
-        fs::write(&path, intent.to_string()).expect("an intent");
+        let disks = serde_json::json!([{"disk": "default", "path": engine.data_path()}]);
+        let (path, name) = &interrupted(&engine, &chsnap, &disks);
         // The data path of the server is an empty directory on this host.
         let away = "mount --make-rprivate / && mount -t tmpfs none \"$DATA\"";
         let Some(run) = chsnap.in_namespace(away, engine.data_path(), &["gc"]) else {
@@ -271,9 +280,33 @@ both_engines! {
         };
         assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
         assert!(run.stderr.contains("\"default\"") && run.stderr.contains("is not visible here"), "{}", run.stderr);
-        assert!(path.exists() && shadows(&engine).iter().any(|shadow| shadow == name), "{:?}", shadows(&engine));
+        assert!(path.exists() && shadows(&engine).contains(name), "{:?}", shadows(&engine));
         let run = chsnap.expect(0, &["gc"]);
         assert!(!path.exists() && shadows(&engine).is_empty(), "{}{:?}", run.stderr, shadows(&engine));
+    }
+}
+
+#[test]
+fn a_disk_that_no_table_uses_is_in_sight_if_it_is_the_directory_of_the_run() {
+    let engine = Engine::start_with(Engine::V26, &Options { extra_disks: 1, ..Options::default() });
+    load(&engine);
+    let chsnap = repository(&engine);
+    let disk = engine.disk_path(1);
+    let names = || fs::read_dir(&disk).expect("the disk").map(|entry| entry.expect("an entry").file_name());
+    assert_eq!(names().count(), 0, "{:?}", names().collect::<Vec<_>>());
+    chsnap.json(0, &["create"]);
+    let stat = fs::metadata(&disk).expect("the disk");
+    // Another directory under its path, and the disk itself.
+    for (inode, code) in [(stat.ino() + 1, 3), (stat.ino(), 0)] {
+        let disks = serde_json::json!([
+            {"disk": "default", "path": engine.data_path()},
+            {"disk": "disk1", "path": disk, "inode": [stat.dev(), inode]},
+        ]);
+        let (path, name) = interrupted(&engine, &chsnap, &disks);
+        let run = chsnap.expect(code, &["gc"]);
+        let is_left = code != 0;
+        assert_eq!((path.exists(), shadows(&engine).contains(&name)), (is_left, is_left), "{run:?}");
+        fs::remove_dir_all(engine.data_path().join("shadow").join(name)).unwrap_or_default();
     }
 }
 

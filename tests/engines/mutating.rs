@@ -174,7 +174,7 @@ fn a_snapshot_of_one_partition_has_the_patches_of_that_partition_alone() {
     engine.query("UPDATE lab.t SET v = 2 WHERE 1");
     let chsnap = repository(&engine);
     for partition in ["-1", "1"] {
-        let created = chsnap.json(0, &["create", &format!("--partition={partition}")]);
+        let created = chsnap.json(0, &["create", "--partition", partition]);
         let table = path_of(&chsnap, &created).join("data/lab/t");
         let entries = std::fs::read_dir(table).expect("the table").map(|entry| entry.expect("an entry").file_name());
         let names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::chsnap_command::Chsnap;
 use crate::engine::both_engines;
 use crate::engine::{Engine, Options, READONLY_USER, SECRET_PASSWORD, SECRET_USER};
-use crate::support::{load, repository, shadows};
+use crate::support::{active_parts, load, repository, shadows};
 use crate::tree::tree;
 
 #[track_caller]
@@ -185,5 +187,54 @@ both_engines! {
         let created = chsnap.json(3, &["create"]);
         assert_eq!(created["tables"], 0);
         assert!(created["warnings"][0].as_str().is_some_and(|text| text.contains("no MergeTree table")), "{created}");
+    }
+}
+
+both_engines! {
+    /// FREEZE succeeds although the files are gone.
+    fn parts_whose_files_are_gone_are_left_out_or_marked(engine: Engine) {
+        engine.query("CREATE DATABASE lab");
+        for table in ["whole", "gone", "bare", "nameless"] {
+            engine.query(&format!("CREATE TABLE lab.{table} (k UInt64) ENGINE = MergeTree PARTITION BY k % 2 ORDER BY k"));
+            engine.query(&format!("INSERT INTO lab.{table} SELECT number FROM numbers(10)"));
+        }
+        let chsnap = repository(&engine);
+        let intact = chsnap.json(0, &["create"])["id"].clone();
+        let parts = active_parts(&engine, "lab");
+        let of_table = |name: &str| &parts.iter().find(|(table, ..)| table == name).expect("a part").2;
+        let gone = of_table("gone").parent().expect("the table's directory");
+        let away = engine.root().join("away");
+        fs::rename(gone, &away).expect("moved");
+        for (table, file) in [("bare", "checksums.txt"), ("nameless", "columns.txt")] {
+            fs::remove_file(of_table(table).join(file)).expect("removed");
+        }
+        for arguments in [&["create"][..], &["create", "--freeze", "all"], &["create", "--place", "copy"]] {
+            let created = chsnap.json(3, arguments);
+            let tables = chsnap.json(0, &["show", "latest"]);
+            let state = |name: &str| {
+                let table = tables["table_list"].as_array().expect("tables").iter().find(|table| table["table"] == name);
+                table.expect("the table")["state"].clone()
+            };
+            let states = ["whole", "gone", "bare", "nameless"].map(state);
+            assert_eq!(states, ["taken", "skipped", "taken", "taken"], "{created:#}");
+            let said = created["warnings"].to_string();
+            let missing = ["lab.gone", "its file checksums.txt is missing", "its file columns.txt is missing"];
+            assert!(missing.iter().all(|text| said.contains(text)) && !said.contains("lab.whole"), "{said}");
+            let listed = chsnap.json(3, &["list", "--last", "1"])["snapshots"][0].take();
+            assert_eq!((&listed["incomplete"], &listed["verified"]["damaged"]), (&true.into(), &true.into()), "{listed:#}");
+        }
+        assert!(shadows(&engine).is_empty(), "{:?}", shadows(&engine));
+        fs::rename(&away, gone).expect("moved back");
+        let last = chsnap.json(3, &["create"]);
+        assert_eq!(last["tables"], 4, "{last:#}");
+        // Its damage is known without a verification: the intact one stays, and a copy has the damage with its mark.
+        let plan = chsnap.run(&["--json", "prune", "--keep-last", "1", "--dry-run"]);
+        let plan: Value = serde_json::from_str(&plan.stdout).expect("a plan");
+        let kept = plan["keep"].as_array().expect("rows").iter().map(|row| row["id"].clone());
+        assert_eq!(kept.collect::<Vec<_>>(), [last["id"].clone(), intact], "{plan:#}");
+        let copy = engine.root().join("copy");
+        chsnap.run(&["copy", "latest", "--to", copy.to_str().expect("text")]);
+        let copied = Chsnap::new(&copy).json(3, &["list"]);
+        assert_eq!(copied["snapshots"][0]["verified"]["damaged"], true, "{copied:#}");
     }
 }

@@ -362,5 +362,13 @@ both_engines! {
         make("t5");
         engine.query("INSERT INTO lab.t6 SELECT number, number FROM numbers(1)");
         assert_eq!(planned_and_sent(), (1, 1, 28));
+        if engine.kind() == Kind::V26 {
+            engine.query("ALTER TABLE lab.t7 MODIFY SETTING enable_block_number_column = 1, enable_block_offset_column = 1");
+            engine.query("OPTIMIZE TABLE lab.t7 FINAL");
+            planned_and_sent();
+            engine.query("UPDATE lab.t7 SET v = 7 WHERE k % 4 < 2");
+            // The patch parts of two partitions are linked from the live table.
+            assert_eq!(planned_and_sent(), (0, 0, 36));
+        }
     }
 }

@@ -38,7 +38,15 @@ fn the_answers_of_create_and_what_reads_its_snapshots_are_as_recorded() {
     transcripts(|all| {
         let (engine, chsnap) = prepared(all);
         all.show("doctor", &chsnap, &[&["doctor"], &["doctor", "--json"]]);
-        all.show("create-dry-run", &chsnap, &[&["create", "--dry-run"], &["create", "--dry-run", "--json"]]);
+        all.show(
+            "create-dry-run",
+            &chsnap,
+            &[
+                &["create", "--dry-run"],
+                &["create", "--dry-run", "--json"],
+                &["create", "--dry-run", "--place", "copy"],
+            ],
+        );
         all.show("create", &chsnap, &[&["create", "--name", "first"]]);
         engine.query("INSERT INTO lab.events SELECT 202512, number, 'new' FROM numbers(10)");
         engine.query("ALTER TABLE lab.events DROP PARTITION 202510");

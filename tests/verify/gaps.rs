@@ -36,7 +36,8 @@ fn month(repo: &Path) -> PathBuf {
 
 fn spoil(path: &Path, gap: Gap) {
     let text = fs::read_to_string(path).expect("lines");
-    let damaged = text.lines().position(|line| line.contains("\"damaged\":")).expect("the damage is noted");
+    let noting = text.lines().enumerate().filter(|(_, line)| line.contains("\"damaged\":"));
+    let (damaged, _) = noting.last().expect("the damage is noted");
     let with = |line: &dyn Fn(&str) -> String| {
         let lines = text.lines().enumerate();
         let lines: Vec<String> =
@@ -89,35 +90,46 @@ fn says(document: &Value, place: &str) {
     assert_eq!(warnings.iter().filter(|warning| is_said(warning)).count(), 1, "{said}: {document}");
 }
 
+/// Asserts that every command that goes by known damage, and does not look at the damaged part, names this place as
+/// unreadable.
+#[track_caller]
+fn every_reader_says(chsnap: &Chsnap, newest: SnapshotId, place: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (there, copy) = (folder.path().join("there"), folder.path().join("copy"));
+    let (there, copy) = (there.to_str().expect("text"), copy.to_str().expect("text"));
+    let newest = newest.to_string();
+    for arguments in [
+        &["list"][..],
+        &["list", "--trash"],
+        &["undo", "--list"],
+        &["show", &newest],
+        &["usage"],
+        &["verify", "--table", "d.two"],
+        &["verify", "--table", "d.two", "--level", "data", "--since", "30d"],
+        &["prune", "--keep-last", "1", "--dry-run"],
+        &["report"],
+        &["restore", &newest, "--table", "d.two", "--to", there, "--dry-run"],
+        &["restore", &newest, "--table", "d.two", "--to", there, "--yes"],
+    ] {
+        says(&chsnap.json(3, arguments), place);
+    }
+    // The index remembers the damage.
+    says(&chsnap.json(12, &["copy", "--new", "--to", copy, "--dry-run"]), place);
+}
+
 #[test]
 fn every_command_that_goes_by_known_damage_says_that_some_may_be_missing() {
     for gap in GAPS {
         let (store, chsnap, ids) = noted();
         let folder = tempfile::tempdir().expect("a folder");
-        let place = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
         let month = month(&store.repo());
         let file = month.file_name().and_then(|name| name.to_str()).expect("text").to_owned();
         spoil(&month, gap);
         let line = if matches!(gap, Gap::Garbled | Gap::Cut | Gap::Zeros) { ", line 2," } else { "" };
         let unreadable = format!("journal/{file}{line}");
         let newest = ids[1].to_string();
-        for arguments in [
-            &["list"][..],
-            &["list", "--trash"],
-            &["undo", "--list"],
-            &["show", &newest],
-            &["usage"],
-            &["verify"],
-            &["verify", "--table", "d.two", "--level", "data", "--since", "30d"],
-            &["prune", "--keep-last", "1", "--dry-run"],
-            &["report"],
-            &["restore", &newest, "--table", "d.two", "--to", &place("there"), "--dry-run"],
-            &["restore", &newest, "--table", "d.two", "--to", &place("there"), "--yes"],
-            &["copy", "--new", "--to", &place("copy"), "--dry-run"],
-        ] {
-            let document = chsnap.json(3, arguments);
-            says(&document, &unreadable);
-        }
+        every_reader_says(&chsnap, ids[1], &unreadable);
+        says(&chsnap.json(3, &["verify"]), &unreadable);
         // The share that does not have the part.
         let shares =
             ["1/3", "2/3", "3/3"].map(|slice| chsnap.run(&["--json", "verify", "--level", "data", "--slice", slice]));
@@ -137,8 +149,8 @@ fn every_command_that_goes_by_known_damage_says_that_some_may_be_missing() {
         let checks = doctor["checks"].as_array().expect("checks");
         let found = checks.iter().find(|check| check["name"] == "journal").expect("a finding");
         assert!(found["remedy"].as_str().is_some_and(|text| text.contains("verify --level data")), "{found}");
-        let figures = place("figures");
-        chsnap.run(&["monitor", "--metrics-file", &figures]);
+        let figures = folder.path().join("figures");
+        chsnap.run(&["monitor", "--metrics-file", figures.to_str().expect("text")]);
         let figures = fs::read_to_string(figures).expect("figures");
         assert!(figures.contains("chsnap_journal_unreadable_files{profile=\"default\"} 1"), "{figures}");
     }
@@ -150,6 +162,9 @@ fn a_check_with_an_unreadable_journal_reports_only_what_it_checked() {
     let month = month(&store.repo());
     let text = fs::read_to_string(&month).expect("lines");
     spoil(&month, Gap::Cut);
+    // The index remembers the line.
+    assert!(chsnap.expect(3, &["verify"]).stdout.contains("noted as damaged"));
+    fs::remove_file(store.repo().join("index.sqlite")).expect("removed");
     let run = chsnap.expect(3, &["verify"]);
     assert!(run.stdout.contains("no damage in what was checked"), "{}", run.stdout);
     // With the line back all is known again.
@@ -185,6 +200,88 @@ fn a_snapshot_that_is_made_while_the_journal_has_a_gap_says_so_and_the_gap_costs
     assert_eq!(made["placed"]["linked"]["parts"], made["parts"], "{made}");
 }
 
+/// Which snapshots a prune keeps and removes, and which a list calls damaged.
+fn judged(chsnap: &Chsnap, code: i32) -> [Vec<String>; 3] {
+    let ids = |rows: &Value| -> Vec<String> {
+        let rows = rows.as_array().expect("rows").iter();
+        rows.map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let plan = chsnap.json(code, &["prune", "--keep-last", "1", "--dry-run"]);
+    let mut list = chsnap.json(3, &["list"])["snapshots"].take();
+    list.as_array_mut().expect("rows").retain(|row| row["verified"]["damaged"] == true);
+    [ids(&plan["keep"]), ids(&plan["remove"]), ids(&list)]
+}
+
+#[test]
+fn the_index_remembers_damage_while_the_journal_cannot_be_read() {
+    let lose = |journal: &Path| fs::rename(journal, journal.with_extension("aside")).expect("moved");
+    for gap in GAPS.map(Some).into_iter().chain([None]) {
+        let store = Store::new();
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            // Each has files of its own.
+            store.put("one", "all_1_1_0", &part(7, 5, true));
+            ids.push(store.snapshot());
+        }
+        let chsnap = Chsnap::new(&store.repo());
+        // The damage of the oldest is repaired: the lines about it are not needed any more.
+        for (id, repair) in [(ids[0], &["--repair"][..]), (ids[2], &[])] {
+            let path = store.at(id).join("data/d/one/all_1_1_0/c4.bin");
+            let (text, mode) = (fs::read(&path).expect("read"), fs::metadata(&path).expect("a file").permissions());
+            // A file of its own: a repair links an intact copy.
+            fs::remove_file(&path).expect("removed");
+            fs::write(&path, text.iter().map(|byte| !byte).collect::<Vec<u8>>()).expect("written");
+            fs::set_permissions(&path, mode).expect("set");
+            chsnap.json(12, &[&["verify", "--level", "data"], repair].concat());
+            if !repair.is_empty() {
+                chsnap.json(0, &["verify", "--level", "data"]);
+            }
+        }
+        let known = judged(&chsnap, 0);
+        let [oldest, middle, newest] = [0, 1, 2].map(|night| ids[night].to_string());
+        assert_eq!(known, [vec![newest.clone(), middle.clone()], vec![oldest.clone()], vec![newest.clone()]]);
+        match gap {
+            Some(gap) => spoil(&month(&store.repo()), gap),
+            None => {
+                let journal = store.repo().join("journal");
+                lose(&journal);
+                symlink(journal.with_extension("aside"), &journal).expect("a link");
+            }
+        }
+        assert_eq!(judged(&chsnap, 3), known, "{gap:?}");
+        // Found right again: what the index remembers does not outlive a check that can be read.
+        if gap.is_some() {
+            let path = store.at(ids[2]).join("data/d/one/all_1_1_0/c4.bin");
+            fs::copy(store.at(ids[1]).join("data/d/one/all_1_1_0/c4.bin"), path).expect("copied");
+            chsnap.json(3, &["verify", "--level", "data"]);
+            assert_eq!(judged(&chsnap, 3), [vec![newest], vec![oldest, middle], vec![]], "{gap:?}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_copy_is_no_source_while_the_journal_cannot_be_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    freezer.add_part("events", "all_1_1_0");
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    let create = ["create", "--place", "copy"];
+    let made = chsnap.json(0, &create);
+    let data = chsnap.repo().join("snapshots").join(made["id"].as_str().expect("an id")).join("data");
+    let file = crate::tree::tree(&data);
+    let file = file.keys().find(|path| path.extension().is_some_and(|end| end == "bin")).expect("a file of data");
+    let spoilt: Vec<u8> = fs::read(data.join(file)).expect("read").iter().map(|byte| !byte).collect();
+    fs::set_permissions(data.join(file), std::os::unix::fs::PermissionsExt::from_mode(0o640)).expect("changed");
+    fs::write(data.join(file), spoilt).expect("written");
+    chsnap.run(&["verify", "--level", "data"]);
+    spoil(&month(chsnap.repo()), Gap::Garbled);
+    let made = chsnap.json(3, &create);
+    assert_eq!(made["placed"]["copied"]["parts"], 1, "{made}");
+    let newest = made["id"].as_str().expect("an id");
+    assert_eq!(chsnap.json(3, &["verify", newest, "--level", "data"])["damage"], Value::Array(Vec::new()));
+}
+
 #[test]
 fn a_journal_that_cannot_be_read_at_all_stops_no_command_that_reads() {
     type Spoil = fn(&Path);
@@ -198,24 +295,9 @@ fn a_journal_that_cannot_be_read_at_all_stops_no_command_that_reads() {
     };
     for spoil in [link, file] {
         let (store, chsnap, ids) = noted();
-        let folder = tempfile::tempdir().expect("a folder");
-        let place = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
         spoil(&store.repo().join("journal"));
+        every_reader_says(&chsnap, ids[1], "journal");
         let newest = ids[1].to_string();
-        for arguments in [
-            &["list"][..],
-            &["list", "--trash"],
-            &["undo", "--list"],
-            &["show", &newest],
-            &["usage"],
-            &["verify", "--table", "d.two"],
-            &["prune", "--keep-last", "1", "--dry-run"],
-            &["report"],
-            &["restore", &newest, "--table", "d.two", "--to", &place("there"), "--yes"],
-            &["copy", "--new", "--to", &place("copy"), "--dry-run"],
-        ] {
-            says(&chsnap.json(3, arguments), "journal");
-        }
         let monitor = chsnap.run(&["monitor", "--json", "--warn", "99999h", "--crit", "99999h"]);
         assert!(monitor.stdout.contains("journal_unreadable"), "{monitor:?}");
         // Nothing is removed without a record of it.

@@ -19,6 +19,8 @@ pub(in super::super) struct CreateDocument {
     /// Its name.
     #[serde(flatten)]
     pub(in super::super) label: Label,
+    /// Other snapshots with the same name, the newest first: none of them can be referred to by it. Null for a dry run.
+    pub(in super::super) same_name: Option<Vec<SnapshotId>>,
     /// Its series; null for a dry run.
     pub(in super::super) series: Option<String>,
     /// The common moment of its tables, if one was requested.
@@ -50,6 +52,9 @@ pub(in super::super) struct CreateDocument {
     pub(in super::super) seconds: Option<BTreeMap<&'static str, f64>>,
     /// For a dry run: each table that would be taken.
     pub(in super::super) plan: Option<Vec<PlannedTable>>,
+    /// For a dry run: disks whose files cannot be linked into the repository. What no earlier snapshot has of their parts
+    /// would be copied.
+    pub(in super::super) copied_disks: Option<Vec<String>>,
     /// For a dry run: each table whose rows would be dumped.
     pub(in super::super) dumps: Option<Vec<PlannedDump>>,
     /// For a dry run: the number of further definitions that would be kept.
@@ -79,7 +84,7 @@ pub(in super::super) struct PlannedTable {
     pub(in super::super) freeze: String,
     /// The partitions that would be frozen, unless it is the whole table.
     pub(in super::super) freeze_partitions: Vec<String>,
-    /// Parts that would be linked from an earlier snapshot or from the live table instead.
+    /// Parts that would be linked from an earlier snapshot or from the live table instead, patch parts among them.
     pub(in super::super) linked_parts: u64,
     /// The names of those parts.
     pub(in super::super) linked_part_names: Vec<String>,

@@ -15,6 +15,8 @@ pub(in super::super) struct ImportDocument {
     pub(in super::super) state: String,
     /// The snapshot; null with `--dry-run`.
     pub(in super::super) id: Option<SnapshotId>,
+    /// Other snapshots with the same name, the newest first: none of them can be referred to by it. Null with `--dry-run`.
+    pub(in super::super) same_name: Option<Vec<SnapshotId>>,
     /// Its date: when the tree was made.
     pub(in super::super) time: DateTime<Utc>,
     /// The kind and origin of the tree.
@@ -51,6 +53,7 @@ impl ImportDocument {
         Self {
             state: "planned".to_owned(),
             id: None,
+            same_name: None,
             time,
             source,
             tables: None,

@@ -255,6 +255,8 @@ impl SnapshotCopy<'_, '_> {
         let used_bytes = space.map(|space| space.size_bytes.saturating_sub(space.free_bytes));
         let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
         note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
+        let noted = locked.note_taken_damage(now(), id, records);
+        note("the journal does not note the damage", noted.map_err(OpError::from));
         match Index::open(target) {
             Ok(index) => {
                 // This is tried again after all snapshots, and a failure is a warning then.

@@ -374,7 +374,8 @@ fn noted(
     let key = |record: &PartRecord| (record.table_name(), record.part.clone());
     let is_there = |record: &PartRecord| lists.iter().any(|list| list.find_same(record).is_some());
     let doubtful: BTreeMap<_, &PartRecord> = (records.iter())
-        .filter(|record| known.contains(&key(record)) && !is_there(record))
+        // Damage that the part had when it was taken is copied with its mark.
+        .filter(|record| record.damage.is_empty() && known.contains(&key(record)) && !is_there(record))
         .filter(|record| !intact::is_whole(&dir, record, &Silent))
         .map(|record| (key(record), record))
         .collect();

@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 use crate::model::{FreezeName, PartitionId, TableName};
 use crate::ops::stages::Stages;
 use crate::ops::waiting::with_progress_notes;
-use crate::plan::FreezeScope;
+use crate::plan::{FreezeScope, PARTITIONS_OF_A_STATEMENT};
 use crate::server::{self, FreezeQuery, Server};
 
 /// Sends freezes.
@@ -52,7 +52,7 @@ impl Freezer<'_> {
             FreezeScope::Whole => server::freeze_table(self.server, table, FreezeQuery { name, query_id, threads }),
             FreezeScope::Partitions(partitions) => {
                 let partitions: Vec<&PartitionId> = partitions.iter().collect();
-                let mut statements = partitions.chunks(server::PARTITIONS_OF_A_STATEMENT).enumerate();
+                let mut statements = partitions.chunks(PARTITIONS_OF_A_STATEMENT).enumerate();
                 statements.try_for_each(|(number, some)| {
                     let query_id = &format!("{query_id}-{number}");
                     server::freeze_partitions(self.server, table, some, FreezeQuery { name, query_id, threads })

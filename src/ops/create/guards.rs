@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::exec::PlaceMode;
-use crate::fs::{self, Dir, EntryKind};
+use crate::fs::{self, Dir, EntryKind, FsError};
 use crate::model::{CatalogPart, PathMap, RoomNeed, Table};
 use crate::ops::copy_rules::IdsMode;
 use crate::ops::copying::InterruptedCopy;
@@ -55,6 +55,26 @@ pub(in crate::ops) fn shadows_are_directories(local: &LocalDisks) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The disks whose parts will be copied, judging by the mounts, before any file is linked.
+pub(in crate::ops) fn foreseen_copies(
+    local: &LocalDisks,
+    repository: &Repository,
+    place: PlaceMode,
+) -> Result<BTreeSet<String>, FsError> {
+    let mut copied = BTreeSet::new();
+    for disk in local.iter() {
+        let is_copied = match place {
+            PlaceMode::Copy => true,
+            PlaceMode::Auto => !fs::are_on_one_mount(&disk.dir, repository.dir())?,
+            PlaceMode::Rename | PlaceMode::Link => false,
+        };
+        if is_copied {
+            copied.insert(disk.disk.name.clone());
+        }
+    }
+    Ok(copied)
 }
 
 /// The disks whose parts are copied: all if requested; else, with `--place auto`, those from which no file can be

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 
 use crate::model::{
-    CatalogPart, DumpKind, DumpTotals, Links, LivePartState, Moment, OffMoment, PartName, PartitionId, PlacedTotals,
-    SnapshotTotals, Table, TableName, Warning,
+    CatalogPart, DumpKind, DumpTotals, InodeSet, Links, LivePartState, Moment, OffMoment, PartName, PartitionId,
+    PlacedTotals, SnapshotTotals, Table, TableName, Warning,
 };
 use crate::ops::written::Allocated;
 use crate::plan::{CreatePlan, OffMomentReason, ParsedDefinition, TableDump, TablePattern};
@@ -90,6 +90,26 @@ fn add_part(entry: &mut TableEntry, part: &SnapshotPart, rows: u64) {
     }
 }
 
+/// The records of all parts so far, and their sums.
+struct DescribedParts<'a> {
+    totals: SnapshotTotals,
+    placed: PlacedTotals,
+    allocated: Allocated<'a>,
+    /// The records, and as many notes. In one field, because both are extended at once.
+    lists: (Vec<PartRecord>, Vec<PartIndexNote>),
+}
+
+impl<'a> DescribedParts<'a> {
+    fn new(count: usize, previous: Option<&'a InodeSet>) -> Self {
+        Self {
+            totals: SnapshotTotals::default(),
+            placed: PlacedTotals::default(),
+            allocated: Allocated::since(previous),
+            lists: (Vec::with_capacity(count), Vec::with_capacity(count)),
+        }
+    }
+}
+
 impl ManifestInputs<'_> {
     pub(super) fn manifest(
         mut self,
@@ -99,56 +119,15 @@ impl ManifestInputs<'_> {
         sealed: DateTime<Utc>,
     ) -> DescribedSnapshot {
         let newest = index.summaries().iter().filter_map(|summary| summary.sequence).max().unwrap_or(0);
-        let mut totals = SnapshotTotals { tables: self.tree.taken.len() as u64, ..SnapshotTotals::default() };
-        let mut placed = PlacedTotals::default();
-        let mut allocated = Allocated::since(self.previous.map(|previous| &previous.inodes));
         let count = self.tree.taken.values().map(|taken| taken.attempt.parts.len()).sum();
-        let mut described: (Vec<PartRecord>, Vec<PartIndexNote>) =
-            (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut described = DescribedParts::new(count, self.previous.map(|previous| &previous.inodes));
+        described.totals.tables = self.tree.taken.len() as u64;
         let mut tables = Vec::new();
         // Each part's own data is dropped as soon as it is recorded: on a large server both do not fit in memory.
-        for mut taken in std::mem::take(&mut self.tree.taken).into_values() {
-            let mut parts = std::mem::take(&mut taken.attempt.parts);
-            parts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-            let listed: HashMap<&PartName, &CatalogPart> = (taken.attempt.freeze.table.parts.iter())
-                .chain(taken.after.parts.iter())
-                .map(|part| (&part.name, part))
-                .collect();
-            let mut entry = self.taken_entry(&taken);
-            for part in &parts {
-                match &part.extra.split {
-                    Some(split) => placed += **split,
-                    None => placed.add(part.placement, part.tally()),
-                }
-                add_part(&mut entry, part, listed.get(&part.name).map_or(0, |part| part.rows));
-            }
-            totals.parts += entry.parts;
-            totals.files += entry.files;
-            totals.apparent_bytes += entry.apparent_bytes;
-            tables.push(entry);
-            let name = Arc::new(taken.after.name().clone());
-            let describe = |part: SnapshotPart| {
-                let known = listed.get(&part.name).copied();
-                let digest = taken.attempt.digests.get(&part.name);
-                let record = record((&taken.after, &name), &part, known, digest);
-                let note = note(&part, self.known.is_some_and(|known| is_known(known, &part, &record)));
-                (record, note)
-            };
-            // Chunk by chunk, the first names from the end of the list, so that the list shrinks meanwhile.
-            parts.reverse();
-            while !parts.is_empty() {
-                let mut some = parts.split_off(parts.len().saturating_sub(PARTS_OF_A_PIECE));
-                parts.shrink_to_fit();
-                some.reverse();
-                let links: Vec<Links> = some.iter_mut().map(|part| std::mem::take(&mut part.inspected.links)).collect();
-                let first = described.1.len();
-                let count = || links.iter().for_each(|links| allocated.add(links));
-                rayon::join(|| described.par_extend(some.into_par_iter().map(describe)), count);
-                for (note, links) in described.1.iter_mut().skip(first).zip(links) {
-                    note.keep(links);
-                }
-            }
+        for taken in std::mem::take(&mut self.tree.taken).into_values() {
+            tables.push(self.describe(taken, &mut described));
         }
+        let DescribedParts { mut totals, placed, allocated, lists: (records, notes) } = described;
         (totals.allocated_bytes, totals.written_bytes) = (allocated.all_bytes, allocated.new_bytes);
         let entry = |table: &Table, state, reason| self.entry(table, state, reason);
         tables.extend(self.plan.definitions.iter().map(|table| entry(table, TableState::Definition, None)));
@@ -193,8 +172,52 @@ impl ManifestInputs<'_> {
             warning_list: self.warnings.to_vec(),
             parts_blake3: String::new(),
         };
-        let (records, notes) = described;
         DescribedSnapshot { manifest, records, notes }
+    }
+
+    /// Records the parts of a table. Returns its entry.
+    fn describe(&self, mut taken: TakenTable, described: &mut DescribedParts<'_>) -> TableEntry {
+        let mut parts = std::mem::take(&mut taken.attempt.parts);
+        parts.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let listed: HashMap<&PartName, &CatalogPart> = (taken.attempt.freeze.table.parts.iter())
+            .chain(taken.after.parts.iter())
+            .map(|part| (&part.name, part))
+            .collect();
+        let mut entry = self.taken_entry(&taken);
+        let DescribedParts { totals, placed, allocated, lists } = described;
+        for part in &parts {
+            match &part.extra.split {
+                Some(split) => *placed += **split,
+                None => placed.add(part.placement, part.tally()),
+            }
+            add_part(&mut entry, part, listed.get(&part.name).map_or(0, |part| part.rows));
+        }
+        totals.parts += entry.parts;
+        totals.files += entry.files;
+        totals.apparent_bytes += entry.apparent_bytes;
+        let name = Arc::new(taken.after.name().clone());
+        let describe = |part: SnapshotPart| {
+            let known = listed.get(&part.name).copied();
+            let digest = taken.attempt.digests.get(&part.name);
+            let record = record((&taken.after, &name), &part, known, digest);
+            let note = note(&part, self.known.is_some_and(|known| is_known(known, &part, &record)));
+            (record, note)
+        };
+        // Chunk by chunk, the first names from the end of the list, so that the list shrinks meanwhile.
+        parts.reverse();
+        while !parts.is_empty() {
+            let mut some = parts.split_off(parts.len().saturating_sub(PARTS_OF_A_PIECE));
+            parts.shrink_to_fit();
+            some.reverse();
+            let links: Vec<Links> = some.iter_mut().map(|part| std::mem::take(&mut part.inspected.links)).collect();
+            let first = lists.1.len();
+            let count = || links.iter().for_each(|links| allocated.add(links));
+            rayon::join(|| lists.par_extend(some.into_par_iter().map(describe)), count);
+            for (note, links) in lists.1.iter_mut().skip(first).zip(links) {
+                note.keep(links);
+            }
+        }
+        entry
     }
 
     fn taken_entry(&self, taken: &TakenTable) -> TableEntry {

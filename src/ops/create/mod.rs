@@ -28,12 +28,14 @@ mod tree;
 mod unchanged;
 mod unlisted;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::exec;
 use crate::model::{Moment, SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
-use crate::plan::{CreatePlan, SeriesKey};
+use crate::plan::{CreatePlan, Placing, SeriesKey};
 use crate::repo::{BoundServer, Index, Repository};
 use crate::server::{Server, ServerIdentity};
 
@@ -41,7 +43,7 @@ use super::bound::{bound_server, same_server};
 use super::disks::LocalDisks;
 use super::error::OpError;
 use super::journal::journal_warnings;
-use super::read::same_name_note;
+use super::read::{named, same_name_note};
 use super::recover::recover_and_keep;
 use super::stages::Stages;
 use super::unlisted::add_unlisted;
@@ -76,6 +78,8 @@ struct Preflight {
     bound: BoundServer,
     /// Its disks as this host sees them.
     local: LocalDisks,
+    /// Those whose parts will be copied.
+    copied_disks: BTreeSet<String>,
     /// The tables at their moment, if they share one.
     listed: Option<ListedTables>,
     /// What a person should know.
@@ -100,12 +104,13 @@ fn check(
     let tables = survey.catalog.tables.iter().filter(is_frozen);
     let local = LocalDisks::open(repository, &survey.disks, tables, &request.paths)?;
     guards::shadows_are_directories(&local)?;
+    let copied_disks = guards::foreseen_copies(&local, repository, request.place)?;
     let listed = match request.time {
         TableTime::Each => None,
         TableTime::OneMoment => Some(list_tables(server, &local, &mut survey.catalog, &request.selection, now)?),
     };
     let warning = add_unlisted(server, &local, &survey.databases, &mut survey.catalog)?;
-    Ok(Preflight { bound, local, listed, warning })
+    Ok(Preflight { bound, local, copied_disks, listed, warning })
 }
 
 /// Plans a `create`. Compares the parts that are to be linked with the last snapshot, as `create` does while the server
@@ -128,12 +133,12 @@ pub fn dry_run(
         FreezeMode::All => None,
     };
     unread.extend(replication(server, request)?.warnings);
-    let Preflight { local, listed, warning, .. } = check(repository, server, &mut survey, request, now)?;
+    let Preflight { local, copied_disks, listed, warning, .. } = check(repository, server, &mut survey, request, now)?;
     unread.extend(warning);
     if let Some(previous) = &mut previous {
-        previous.set_placing(repository, &local, request.place)?;
+        previous.set_placing(if copied_disks.is_empty() { Placing::Linked } else { Placing::Copied });
     }
-    let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
+    let mut plan = CreatePlan { copied_disks, ..plan(&survey, previous.as_ref(), &request.selection)? };
     if let Some(previous) = &previous {
         let snapshots = repository.snapshot_ids()?.0.len();
         let by_directory = DirectoryComparison::of(request, now(), snapshots);
@@ -184,15 +189,15 @@ pub fn create(
         ((survey, replication), previous.join().expect("reading a snapshot does not panic"))
     });
     let (mut survey, replication, (index, mut previous)) = (survey?, replication?, previous?);
-    let Preflight { bound, local, listed, warning } = {
+    let Preflight { bound, local, copied_disks, listed, warning } = {
         let _inside = stages.enter(Stage::Discover);
         check(repository, server, &mut survey, request, now)?
     };
     unread.extend(warning);
     if let Some(previous) = &mut previous {
-        previous.set_placing(repository, &local, request.place)?;
+        previous.set_placing(if copied_disks.is_empty() { Placing::Linked } else { Placing::Copied });
     }
-    let mut plan = plan(&survey, previous.as_ref(), &request.selection)?;
+    let mut plan = CreatePlan { copied_disks, ..plan(&survey, previous.as_ref(), &request.selection)? };
     if listed.is_some() {
         plan.request_listed_state();
     }
@@ -206,7 +211,8 @@ pub fn create(
     warnings.extend(unread);
     warnings.extend(replication.warnings.iter().cloned());
     let mut incoming = locked.begin(now(), server.url(), local.shadow_places())?;
-    if let Some(note) = same_name_note(index.summaries(), &request.label) {
+    let same_name = named(index.summaries(), &request.label);
+    if let Some(note) = same_name_note(&request.label, &same_name) {
         monitor.note(&note);
     }
     let source = CreateInputs { survey, replication, plan, bound, local, listed, index, previous, warnings };
@@ -223,6 +229,7 @@ pub fn create(
         id: incoming.id(),
         time: manifest.time,
         label: manifest.label,
+        same_name,
         moment: manifest.moment,
         off_moment_tables,
         totals: manifest.totals,

@@ -3,10 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use crate::exec::PlaceMode;
-use crate::fs::{self, Dir, FsError};
+use crate::fs::{Dir, FsError};
 use crate::model::{InodeSet, PartName, SnapshotId, Table, TableName, TableUuid, Warning, WarningKind};
-use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::written::{ComparedSnapshot, compared};
 use crate::plan::{LinkCandidate, Placing, SeriesKey, link_order};
@@ -120,22 +118,9 @@ impl Previous {
         self.placing
     }
 
-    /// Notes whether frozen parts of these disks are linked into the repository.
-    ///
-    /// # Errors
-    /// If a mount cannot be determined.
-    pub(super) fn set_placing(
-        &mut self,
-        repository: &Repository,
-        local: &LocalDisks,
-        mode: PlaceMode,
-    ) -> Result<(), FsError> {
-        let mut is_linked = mode != PlaceMode::Copy;
-        for disk in local.iter() {
-            is_linked = is_linked && fs::are_on_one_mount(&disk.dir, repository.dir())?;
-        }
-        self.placing = if is_linked { Placing::Linked } else { Placing::Copied };
-        Ok(())
+    /// Notes how frozen parts come into the new snapshot.
+    pub(super) fn set_placing(&mut self, placing: Placing) {
+        self.placing = placing;
     }
 
     /// The snapshot that most parts can be linked from.

@@ -250,6 +250,8 @@ pub struct Report {
     pub time: DateTime<Utc>,
     /// Its label.
     pub label: Label,
+    /// Other snapshots with the same name, the newest first.
+    pub same_name: Vec<SnapshotId>,
     /// The moment of its tables, if they share one.
     pub moment: Option<Moment>,
     /// Tables that are not of that moment, dumped ones among them.

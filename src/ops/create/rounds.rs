@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::exec::LiveTable;
+use crate::exec::{Inspected, LiveTable};
 use crate::fs::Dir;
 use crate::model::{
     Catalog, CatalogFingerprint, PartName, Table, TableName, Unlisted, UnlistedTable, Warning, WarningKind,
@@ -255,6 +255,10 @@ impl Rounds<'_> {
             gathered.attempt.parts.extend(more);
         }
         mark_foreign_fingerprints(&mut gathered.attempt, found);
+        for part in &mut gathered.attempt.parts {
+            let missing = missing_files(&part.inspected);
+            part.inspected.problems.extend(missing);
+        }
         gathered.broken = gathered.attempt.broken();
         if round == ROUNDS && !gathered.broken.is_empty() {
             gathered.is_broken_on_server =
@@ -425,12 +429,24 @@ fn mark_foreign_fingerprints(attempt: &mut TableAttempt, after: &Table) {
     }
 }
 
+/// Names the files that every part has, in itself or in its archive, and this one lacks. FREEZE succeeds although the files
+/// of a part are gone, and no checksum covers these two.
+fn missing_files(inspected: &Inspected) -> Vec<String> {
+    let has = |name: &str| inspected.uncovered.find(name).is_some();
+    let names = ["checksums.txt", "columns.txt"].into_iter().filter(|name| !has("data.packed") && !has(name));
+    names.map(|name| format!("its file {name} is missing")).collect()
+}
+
 /// Whether every part with a problem has the same problem in the live directory.
 fn is_damaged_on_the_server(attempt: &TableAttempt, live: &[LiveTable]) -> bool {
     attempt.parts.iter().filter(|part| !part.inspected.problems.is_empty()).all(|part| {
         let same = |table: &LiveTable| {
             let live = table.dir.open_dir(part.name.as_str()).and_then(|dir| crate::exec::inspect_part(&dir));
-            live.is_ok_and(|live| live.problems == part.inspected.problems)
+            live.is_ok_and(|mut live| {
+                let missing = missing_files(&live);
+                live.problems.extend(missing);
+                live.problems == part.inspected.problems
+            })
         };
         live.iter().any(same)
     })

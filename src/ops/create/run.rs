@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use crate::exec;
+use crate::exec::{self, PreservedMetadata};
 use crate::fs;
 use crate::model::{Catalog, CatalogFingerprint, SnapshotId, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage, StageAtWork, StageWork};
@@ -16,7 +16,8 @@ use crate::ops::restore;
 use crate::ops::stages::Stages;
 use crate::plan::{CreatePlan, TableDump, data_left_warning};
 use crate::repo::{
-    BoundServer, Event, Incoming, Index, Locked, Manifest, NewPart, PartRecord, Pin, Repository, SnapshotLists, Sources,
+    BoundServer, Event, Incoming, Index, KnownParts, Locked, Manifest, NewPart, PartRecord, Pin, Repository,
+    SnapshotLists, Sources,
 };
 use crate::server::{self, Server};
 
@@ -75,6 +76,25 @@ pub(super) struct Sealed {
     pub(super) warnings: Vec<Warning>,
 }
 
+/// What the copies of a plan need, if there are any.
+struct CopyMeans {
+    /// The metadata that the repository's filesystem keeps.
+    keeping: PreservedMetadata,
+    /// Copies of interrupted runs, which are resumed.
+    leftovers: Vec<InterruptedCopy>,
+    sources: Option<Sources>,
+    /// The bytes to copy, estimated.
+    bytes: u64,
+}
+
+/// A sealed snapshot's lists.
+struct SealedLists {
+    manifest: Manifest,
+    records: Vec<PartRecord>,
+    /// Failures after the commit.
+    late: Vec<String>,
+}
+
 impl CreateRun<'_> {
     fn is_interrupted(&self) -> bool {
         self.server.interrupted().load(Ordering::Relaxed)
@@ -83,7 +103,8 @@ impl CreateRun<'_> {
     /// Freezes, places, checks and commits.
     pub(super) fn build(&self, source: CreateInputs, incoming: &mut Incoming<'_>) -> Result<Sealed, OpError> {
         let Self { repository, server, request, stages, pool, now, .. } = *self;
-        let CreateInputs { survey, replication, plan, bound, local, listed, index, previous, mut warnings } = source;
+        let CreateInputs { survey, replication, mut plan, bound, local, listed, index, previous, mut warnings } =
+            source;
         let ServerSurvey { identity, databases, disks, catalog } = survey;
         let look = look_of(catalog);
         let rate = request.copy_rate.map(fs::RateLimit::new);
@@ -92,19 +113,14 @@ impl CreateRun<'_> {
             self.monitor.advanced(Stage::Place, StageWork { bytes, ..StageWork::default() });
             if self.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let copied = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
-        let kept = guards::what_is_kept(&local, &plan, &copied, incoming.dir(), request.ids)?;
-        let leftovers = if copied.is_empty() { Vec::new() } else { copying::leftovers(self.locked, self.kept)? };
-        let sources = self.sources(&plan, (&copied, &leftovers), &index, kept.clones)?;
-        let bytes = guards::copied_bytes(&plan, &copied, sources.as_ref().filter(|_| !kept.clones), &leftovers);
-        if !copied.is_empty() {
-            incoming.announce_copies()?;
-        }
+        // What was foreseen from the mounts is replaced by what a link shows.
+        plan.copied_disks = guards::copied_disks(&local, &plan, incoming.dir(), request.place)?;
+        let CopyMeans { keeping, leftovers, sources, bytes } = self.copy_means(&plan, &local, &index, incoming)?;
         let new_copier = || copying::copier(request.copy_rules(), rate.as_ref(), &advanced, &links);
         let copying = Copying {
-            copiers: copied.into_iter().map(|disk| (disk, new_copier())).collect(),
+            copiers: plan.copied_disks.iter().map(|disk| (disk.clone(), new_copier())).collect(),
             joiner: new_copier(),
-            keeping: kept.keeping,
+            keeping,
             sources,
             leftovers: &leftovers,
             repository,
@@ -164,6 +180,22 @@ impl CreateRun<'_> {
             warnings: &warnings,
         };
         let described = pool.install(|| parts.manifest(&index, incoming, request, now()));
+        let SealedLists { manifest, records, late } = self.seal(described, known, (&index, &sync), incoming)?;
+        drop((seal, sealing));
+        let Copying { sources, counts, .. } = copying;
+        warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
+        Ok(Sealed { manifest, records, sources, counts, warnings })
+    }
+
+    /// Makes a snapshot durable and complete, and stores in the index what it holds.
+    fn seal(
+        &self,
+        described: DescribedSnapshot,
+        known: Option<KnownParts>,
+        (index, sync): (&Index, &BackgroundSync),
+        incoming: &mut Incoming<'_>,
+    ) -> Result<SealedLists, OpError> {
+        let Self { repository, stages, pool, .. } = *self;
         let DescribedSnapshot { mut manifest, records, notes } = described;
         self.pin(incoming.id())?;
         if self.is_interrupted() {
@@ -182,10 +214,26 @@ impl CreateRun<'_> {
             sync.finish()
         };
         let late = pool.install(|| incoming.seal(&mut manifest, &records, keep))?;
-        drop((seal, sealing));
-        let Copying { sources, counts, .. } = copying;
-        warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
-        Ok(Sealed { manifest, records, sources, counts, warnings })
+        Ok(SealedLists { manifest, records, late })
+    }
+
+    /// What the copies of a plan need. Notes in the intent that there will be some.
+    fn copy_means(
+        &self,
+        plan: &CreatePlan,
+        local: &LocalDisks,
+        index: &Index,
+        incoming: &mut Incoming<'_>,
+    ) -> Result<CopyMeans, OpError> {
+        let copied = &plan.copied_disks;
+        let kept = guards::what_is_kept(local, plan, copied, incoming.dir(), self.request.ids)?;
+        let leftovers = if copied.is_empty() { Vec::new() } else { copying::leftovers(self.locked, self.kept)? };
+        let sources = self.sources(plan, (copied, &leftovers), index, kept.clones)?;
+        let bytes = guards::copied_bytes(plan, copied, sources.as_ref().filter(|_| !kept.clones), &leftovers);
+        if !copied.is_empty() {
+            incoming.announce_copies()?;
+        }
+        Ok(CopyMeans { keeping: kept.keeping, leftovers, sources, bytes })
     }
 
     /// The server's threads for one freeze, on servers that allow setting it.
@@ -284,6 +332,8 @@ impl CreateRun<'_> {
                 fs::space(repository.dir()).ok().map(|space| space.size_bytes.saturating_sub(space.free_bytes));
             let created = Event::Created { id, written_bytes: Some(manifest.totals.written_bytes), used_bytes };
             note("the journal is not written", locked.record(now(), &created).map_err(OpError::from));
+            let noted = locked.note_taken_damage(now(), id, records);
+            note("the journal does not note the damage", noted.map_err(OpError::from));
             match Index::open(repository) {
                 Ok(index) => {
                     note("latest is not updated", locked.point_latest_at(index.latest()).map_err(OpError::from));

@@ -18,7 +18,7 @@ use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::create::{Clock, clock_warning};
 use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::init::resolved;
-use crate::ops::read::same_name_note;
+use crate::ops::read::{named, same_name_note};
 use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
 use crate::ops::written::ComparedSnapshot;
@@ -96,6 +96,8 @@ crate::model::setters! { ImportRequest {
 pub struct ImportReport {
     /// The snapshot.
     pub id: SnapshotId,
+    /// Other snapshots with the same name, the newest first.
+    pub same_name: Vec<SnapshotId>,
     /// Its contents.
     pub totals: SnapshotTotals,
     /// How its parts were placed.
@@ -272,6 +274,10 @@ impl PreparedImport<'_> {
         let mut warnings: Vec<Warning> = recovery.warnings().collect();
         warnings.extend(clock_warning(self.repository, now())?);
         warnings.extend(self.plan.warnings.iter().cloned());
+        let same_name = named(Index::open(self.repository)?.summaries(), &self.request.label);
+        if let Some(note) = same_name_note(&self.request.label, &same_name) {
+            monitor.note(&note);
+        }
         let incoming = locked.begin(self.time, "", Vec::new())?;
         let built = self.pool.install(|| self.build(&stages, &incoming, &mut warnings, now));
         let (manifest, rows) = match built {
@@ -292,7 +298,7 @@ impl PreparedImport<'_> {
         seconds.extend(self.seconds);
         seconds.insert("total", self.begun.elapsed().as_secs_f64());
         let Manifest { id, totals, placed, tables, .. } = manifest;
-        Ok(ImportReport { id, totals, placed, rows, tables, warnings, seconds })
+        Ok(ImportReport { id, same_name, totals, placed, rows, tables, warnings, seconds })
     }
 
     fn build(
@@ -354,9 +360,6 @@ impl PreparedImport<'_> {
             previous,
             warnings,
         };
-        if let Some(note) = same_name_note(index.summaries(), &self.request.label) {
-            stages.monitor().note(&note);
-        }
         let DescribedImport { mut manifest, records, rows } =
             described.manifest(self.repository, &index, incoming, now());
         self.unless_interrupted()?;

@@ -335,6 +335,17 @@ fn attach_data(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut TableRe
     for lost in &placed.lost_metadata {
         report.warn(WarningKind::AttributesLost, format!("copies lack the {lost} of the snapshot's files"));
     }
+    hand_over(attaching, plan, job, report)
+}
+
+/// Brings an attached and compared table, or its partitions, to where the plan wants them.
+fn hand_over(
+    attaching: &Attaching<'_>,
+    plan: &TablePlan,
+    job: &TableJob<'_>,
+    report: &mut TableReport,
+) -> Result<(), TableFailure> {
+    let context = attaching.context;
     let (moved, state) = match &plan.action {
         // Its view takes it over.
         Action::Swap if plan.comes_with.is_some() => (Ok(()), RestoredState::Restored),

@@ -51,7 +51,12 @@ pub(super) fn record_and_repair(
     // reverse.
     let event = Event::Verified(Box::new(verified(request, spared, is_incomplete, damage, report)));
     match locked.record(now(), &event) {
-        Ok(()) => report.is_recorded = true,
+        Ok(()) => {
+            report.is_recorded = true;
+            if let Ok(index) = Index::open(repository) {
+                index.remember_damage(repository);
+            }
+        }
         Err(error) => {
             let message = format!("the journal does not have what was verified: {}", chain(&error));
             report.warnings.push(Warning::new(WarningKind::CheckNotRecorded, message));

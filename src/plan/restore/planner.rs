@@ -728,22 +728,7 @@ impl RestorePlanner<'_> {
             return self.with_rows(source, dump, there, has_same_definition, plan);
         }
         let Some(data) = &source.data else {
-            if has_same_definition || !self.options.replace || self.options.what == RestoreContent::Data {
-                return Action::Keep(of_definition);
-            }
-            return match self.view_replacement(source, there, &plan.to) {
-                Ok(replacement) => {
-                    plan.losses = self.lost_with_view(source, there, replacement);
-                    plan.replaces = (there.inner.is_some() && replacement == ViewReplacement::Exchanged)
-                        .then(|| Amount::of(&there.parts));
-                    plan.live = Some(there.clone());
-                    Action::ReplaceView(replacement)
-                }
-                Err(reason) => {
-                    plan.warnings.push(Warning::new(WarningKind::ExistingDiffers, reason));
-                    Action::Keep(of_definition)
-                }
-            };
+            return self.without_data(source, there, of_definition, plan);
         };
         if self.options.what == RestoreContent::Schema {
             return Action::Keep(of_definition);
@@ -825,6 +810,33 @@ impl RestorePlanner<'_> {
         }
         plan.live = Some(there.clone());
         action
+    }
+
+    /// The action for an object without data if one has its name.
+    fn without_data(
+        &self,
+        source: &SourceItem,
+        there: &TargetTable,
+        of_definition: KeptTableState,
+        plan: &mut TablePlan,
+    ) -> Action {
+        let is_kept = of_definition == KeptTableState::Same || !self.options.replace;
+        if is_kept || self.options.what == RestoreContent::Data {
+            return Action::Keep(of_definition);
+        }
+        match self.view_replacement(source, there, &plan.to) {
+            Ok(replacement) => {
+                plan.losses = self.lost_with_view(source, there, replacement);
+                plan.replaces = (there.inner.is_some() && replacement == ViewReplacement::Exchanged)
+                    .then(|| Amount::of(&there.parts));
+                plan.live = Some(there.clone());
+                Action::ReplaceView(replacement)
+            }
+            Err(reason) => {
+                plan.warnings.push(Warning::new(WarningKind::ExistingDiffers, reason));
+                Action::Keep(of_definition)
+            }
+        }
     }
 
     /// How a view or dictionary replaces the existing one, or why that one stays, with a remedy.

@@ -315,7 +315,7 @@ fn intents_of_every_wrong_value_release_nothing_that_is_not_ours() {
         let scene = Scene::new(person, 1);
         let disk = scene.canary.path().to_owned();
         scene.lab.locked(|locked| {
-            let places = vec![ShadowPlace { disk: "default".to_owned(), path: disk.clone() }];
+            let places = vec![ShadowPlace { disk: "default".to_owned(), path: disk.clone(), inode: None }];
             let mut incoming = locked.begin(time("2026-12-02T02:00:00Z"), "http://127.0.0.1:9", places).expect("begun");
             incoming.announce_freeze(time("2026-12-02T02:00:00Z")).expect("a freeze");
         });
