@@ -81,7 +81,8 @@ fn main() {
         grown(&what, args.tables, make_tables, change_tables, &mut text).expect("a String takes everything");
     }
     if args.parts > 0 {
-        grown("parts of one table", args.parts, make_parts, change_parts, &mut text).expect("a String takes everything");
+        grown("parts of one table", args.parts, make_parts, change_parts, &mut text)
+            .expect("a String takes everything");
     }
     program::finish(&text, args.output.as_deref(), "scale");
 }
@@ -125,7 +126,9 @@ fn files(parts: u32, text: &mut String) -> std::fmt::Result {
     let first = run(&chsnap, &["create", "--name", "first"]);
     let files = first.answer.pointer("/files").and_then(Value::as_u64).unwrap_or(0);
     rows.push(("the first `create`, its freeze included", first, None));
-    for (night, what) in ["`create`, 2 % new, the others compared", "`create`, 2 % new, the others known"].into_iter().enumerate() {
+    for (night, what) in
+        ["`create`, 2 % new, the others compared", "`create`, 2 % new, the others known"].into_iter().enumerate()
+    {
         let from = parts + new * u32::try_from(night).expect("two nights");
         add_parts(&freezer, disk.path(), from..from + new);
         let ran = run(&chsnap, &["create"]);
@@ -175,7 +178,8 @@ fn add_parts(freezer: &Freezer, folder: &Path, parts: std::ops::Range<u32>) {
             let hash = u128::from_le_bytes(chsnap::checksums::hash_bytes(&bytes).to_bytes());
             let (low, high) = (hash & u128::from(u64::MAX), hash >> 64);
             let size = bytes.len();
-            write!(checksums, "c{file:02}.bin\n\tsize: {size}\n\thash: {low} {high}\n\tcompressed: 0\n").expect("written");
+            write!(checksums, "c{file:02}.bin\n\tsize: {size}\n\thash: {low} {high}\n\tcompressed: 0\n")
+                .expect("written");
             fs::write(dir.join(format!("c{file:02}.bin")), bytes).expect("written");
         }
         fs::write(dir.join("checksums.txt"), checksums).expect("written");

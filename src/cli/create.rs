@@ -491,42 +491,57 @@ fn show_plan(dry_run: &CreateDryRun, output: &Output) -> u8 {
         };
         output.document(&document, &plan.warnings);
     } else {
-        let mut table = TextTable::new([
-            name("TABLE"),
-            left("ENGINE").cut_to(ENGINE).dropped(2),
-            right("PARTITIONS").dropped(1),
-            right("PARTS").dropped(3),
-            right("SIZE"),
-            left("FREEZE").cut_to(16),
-            left("LINK").dropped(4),
-        ]);
-        for row in rows {
-            table.add(row);
-        }
-        output.text(&table.render(output.width()));
-        output.prose(&format!(
-            "would take {} ({frozen_tables} frozen), {}, {} by the server's count, {}and {} more; nothing was changed\n",
-            render::count(tables as u64, "table"),
-            render::count(parts, "part"),
-            render::bytes(bytes),
-            if dumps.is_empty() { String::new() } else { render::count(dumps.len() as u64, "dump") + ", " },
-            render::count(definitions(plan) as u64, "definition"),
-        ));
-        let copied: Vec<String> = copied_disks(plan).iter().map(|disk| render::safe(disk, 100)).collect();
-        if !copied.is_empty() {
-            output.prose(&format!(
-                "what no earlier snapshot has of the {} {} would be copied: nothing can be linked from there\n",
-                if copied.len() == 1 { "disk" } else { "disks" },
-                copied.join(", ")
-            ));
-        }
-        if let Some(moment) = &dry_run.moment {
-            let off = dry_run.plan.dumps.len() as u64;
-            output.prose(&format!("one moment: {}, had it been taken now\n", moment_text(moment, off)));
-        }
+        print_plan(dry_run, rows, &PlanTotals { tables: tables as u64, frozen_tables, parts, bytes }, output);
         output.warnings(&plan.warnings);
     }
     if plan.warnings.is_empty() { DONE } else { WARNED }
+}
+
+/// The sums of a plan.
+struct PlanTotals {
+    tables: u64,
+    frozen_tables: u64,
+    parts: u64,
+    bytes: u64,
+}
+
+/// Prints a plan as a table of these rows, and what its sums and places mean.
+fn print_plan(dry_run: &CreateDryRun, rows: Vec<Vec<String>>, totals: &PlanTotals, output: &Output) {
+    let plan = &dry_run.plan;
+    let dumps = plan.dumps.len() as u64;
+    let mut table = TextTable::new([
+        name("TABLE"),
+        left("ENGINE").cut_to(ENGINE).dropped(2),
+        right("PARTITIONS").dropped(1),
+        right("PARTS").dropped(3),
+        right("SIZE"),
+        left("FREEZE").cut_to(16),
+        left("LINK").dropped(4),
+    ]);
+    for row in rows {
+        table.add(row);
+    }
+    output.text(&table.render(output.width()));
+    output.prose(&format!(
+        "would take {} ({} frozen), {}, {} by the server's count, {}and {} more; nothing was changed\n",
+        render::count(totals.tables, "table"),
+        totals.frozen_tables,
+        render::count(totals.parts, "part"),
+        render::bytes(totals.bytes),
+        if dumps == 0 { String::new() } else { render::count(dumps, "dump") + ", " },
+        render::count(definitions(plan) as u64, "definition"),
+    ));
+    let copied: Vec<String> = copied_disks(plan).iter().map(|disk| render::safe(disk, 100)).collect();
+    if !copied.is_empty() {
+        output.prose(&format!(
+            "what no earlier snapshot has of the {} {} would be copied: nothing can be linked from there\n",
+            if copied.len() == 1 { "disk" } else { "disks" },
+            copied.join(", ")
+        ));
+    }
+    if let Some(moment) = &dry_run.moment {
+        output.prose(&format!("one moment: {}, had it been taken now\n", moment_text(moment, dumps)));
+    }
 }
 
 #[cfg(test)]

@@ -228,7 +228,7 @@ fn notes(table: &TablePlan) -> Vec<String> {
         notes.push("its TTL applies on all replicas at once".to_owned());
     }
     match table.action {
-        Action::Partitions(PartitionScope::Asked | PartitionScope::All) => {
+        Action::Partitions(PartitionScope::Selected | PartitionScope::All) => {
             notes.push("rows inserted into a partition at the moment at which it is replaced are lost".to_owned());
         }
         Action::ReplaceView(ViewReplacement::Remade) => {

@@ -162,16 +162,15 @@ impl OpendalStore {
         };
         let unsupported = || failed(StoreErrorKind::Unsupported, "the service has no locks".to_owned());
         let locks = self.locks.as_ref().ok_or_else(unsupported)?;
-        let place = match locks.place.get() {
-            Some(place) => place,
-            None => {
-                let operator = self.writer().map_err(self.error(verb, name))?;
-                // The only way to learn the URL that OpenDAL uses. Nothing is sent.
-                let signed = self.runtime.block_on(operator.presign_stat(MARKER, ANSWER));
-                let url = signed.map_err(self.error(verb, name))?.uri().to_string();
-                let place = S3Place::of_object(&url, MARKER, locks.components).ok_or_else(unsupported)?;
-                locks.place.get_or_init(|| place)
-            }
+        let place = if let Some(place) = locks.place.get() {
+            place
+        } else {
+            let operator = self.writer().map_err(self.error(verb, name))?;
+            // The only way to learn the URL that OpenDAL uses. Nothing is sent.
+            let signed = self.runtime.block_on(operator.presign_stat(MARKER, ANSWER));
+            let url = signed.map_err(self.error(verb, name))?.uri().to_string();
+            let place = S3Place::of_object(&url, MARKER, locks.components).ok_or_else(unsupported)?;
+            locks.place.get_or_init(|| place)
         };
         let answer = self.runtime.block_on(ask(&locks.client, place));
         answer.map_err(|failure| failed(failure.kind, failure.cause))

@@ -75,7 +75,7 @@ fn requests_that_fail_once_are_repeated() {
     let count = AtomicUsize::new(0);
     let proxy = between.proxy(move |_| {
         let number = count.fetch_add(1, Ordering::SeqCst);
-        if number % 3 == 0 { faults[number / 3 % faults.len()]() } else { Fault::None }
+        if number.is_multiple_of(3) { faults[number / 3 % faults.len()]() } else { Fault::None }
     });
     let run = between.push(proxy.port);
     assert_eq!(run.code, 0, "{}\n{:#?}", run.stderr, proxy.asked());
@@ -222,7 +222,7 @@ fn a_conflict_with_another_host_is_tried_again() {
     let between = Between::new();
     let count = AtomicUsize::new(0);
     let proxy = between.proxy(move |asked| {
-        if asked.method == "PUT" && count.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+        if asked.method == "PUT" && count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
             s3_error(409, "ConditionalRequestConflict")
         } else {
             Fault::None

@@ -23,6 +23,11 @@ fn keys(chsnap: Chsnap) -> Chsnap {
     chsnap.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET)
 }
 
+/// The store's address by this port: its own, or that of a proxy before it.
+fn address_at(port: u16) -> String {
+    format!("s3://{BUCKET}/deep/prefix?endpoint=http://127.0.0.1:{port}&region=us-east-1&checksum=md5")
+}
+
 impl LockLab {
     fn new(mode: &str) -> Self {
         let s3 = ObjectServer::s3().unwrap_or_else(|missing| panic!("{missing}"));
@@ -30,12 +35,8 @@ impl LockLab {
         Self { lab: Lab::new(), s3 }
     }
 
-    fn address_at(&self, port: u16) -> String {
-        format!("s3://{BUCKET}/deep/prefix?endpoint=http://127.0.0.1:{port}&region=us-east-1&checksum=md5")
-    }
-
     fn address(&self) -> String {
-        self.address_at(self.s3.port)
+        address_at(self.s3.port)
     }
 
     fn chsnap(&self) -> Chsnap {
@@ -112,7 +113,7 @@ fn reused_objects_are_locked_as_long_as_new_ones_and_nothing_else_is() {
 fn requests_are_counted_and_a_bucket_without_locks_costs_one() {
     let locked = LockLab::reused("GOVERNANCE");
     let proxy = FaultProxy::start(locked.s3.port, |_| Fault::None);
-    let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &locked.address_at(proxy.port)], 0);
+    let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &address_at(proxy.port)], 0);
     let lock = &pushed["object_lock"];
     let (looked_at, extended) = (number(lock, "looked_at"), number(lock, "extended"));
     assert!(extended > 2 && looked_at == extended, "{pushed}");
@@ -141,7 +142,7 @@ fn credentials_that_may_not_extend_are_a_warning_that_names_the_parts_and_later_
     let locked = LockLab::reused("GOVERNANCE");
     let refuse = |asked: &Asked| if is_extension(asked) { s3_error(403, "AccessDenied") } else { Fault::None };
     let proxy = FaultProxy::start(locked.s3.port, refuse);
-    let address = locked.address_at(proxy.port);
+    let address = address_at(proxy.port);
     let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &address], 3);
     let lock = &pushed["object_lock"];
     assert_eq!((lock["state"].as_str(), number(lock, "extended")), (Some("incomplete"), 0), "{pushed}");
@@ -170,7 +171,7 @@ fn credentials_that_may_not_ask_for_the_lock_are_no_claim() {
     };
     let proxy = FaultProxy::start(locked.s3.port, refuse);
     // An address with a checksum is of a bucket with locks.
-    let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &locked.address_at(proxy.port)], 3);
+    let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &address_at(proxy.port)], 3);
     assert_eq!(pushed["object_lock"]["state"], "unknown", "{pushed}");
     assert!(pushed["warnings"].to_string().contains("s3:GetBucketObjectLockConfiguration"), "{pushed}");
     let plain = format!("s3://bucket/plain?endpoint=http://127.0.0.1:{}&region=us-east-1", proxy.port);
@@ -203,14 +204,14 @@ fn a_request_that_fails_for_a_while_is_repeated_and_one_that_keeps_failing_commi
             Fault::NoAnswer
         }
     });
-    let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &locked.address_at(proxy.port)], 0);
+    let pushed = document(&locked.chsnap(), &["push", "latest", "--to", &address_at(proxy.port)], 0);
     assert_eq!((pushed["object_lock"]["state"].as_str(), number(&pushed, "pushed")), (Some("extended"), 1), "{pushed}");
     locked.lab.host.put("a", "all_7_7_0", &large_part(60, 61));
     locked.lab.host.snapshot();
     let expired = FaultProxy::start(locked.s3.port, |asked| {
         if asked.target.ends_with("?object-lock") { s3_error(400, "ExpiredToken") } else { Fault::None }
     });
-    let run = locked.chsnap().run(&["push", "latest", "--to", &locked.address_at(expired.port)]);
+    let run = locked.chsnap().run(&["push", "latest", "--to", &address_at(expired.port)]);
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(run.stderr.contains("ExpiredToken") && run.stderr.contains("hint: are the credentials"), "{}", run.stderr);
     assert_eq!(locked.s3.keys(BUCKET, "deep/prefix/snapshots/").len(), 2);

@@ -130,7 +130,9 @@ impl<'a> Host<'a> {
             match names(&live).into_iter().find(|name| name.starts_with(&of)) {
                 Some(name) => std::fs::remove_dir_all(live.join(name)).expect("dropped"),
                 // A server never gives a name twice.
-                None => self.store.put(table, &format!("{of}{}", self.nights), &part(number, 6, number % 3 == 0)),
+                None => {
+                    self.store.put(table, &format!("{of}{}", self.nights), &part(number, 6, number.is_multiple_of(3)));
+                }
             }
         }
         if self.nights == 0 {
@@ -211,7 +213,9 @@ impl<'a> Host<'a> {
     fn pull(&self, ids: &[SnapshotId]) {
         let folder = tempfile::tempdir_in(self.arena.folder.path()).expect("a folder");
         let clean = self.arena.with_keys(Chsnap::new(&folder.path().join("repo")));
-        ids.iter().for_each(|id| self.pull_into(&clean, *id));
+        for id in ids {
+            self.pull_into(&clean, *id);
+        }
     }
 
     fn pull_into(&self, clean: &Chsnap, id: SnapshotId) {

@@ -323,8 +323,8 @@ impl ObjectServer {
     #[track_caller]
     pub fn lock_bucket(&self, bucket: &str, mode: &str, days: u32) {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
-        let made = signed(ureq::put(&url)).header("x-amz-bucket-object-lock-enabled", "true").send(&[] as &[u8]);
-        assert!(made.is_ok(), "{made:?}");
+        let created = signed(ureq::put(&url)).header("x-amz-bucket-object-lock-enabled", "true").send(&[] as &[u8]);
+        assert!(created.is_ok(), "{created:?}");
         let rule = format!(
             "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>{mode}\
              </Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"

@@ -50,7 +50,7 @@ impl SmallDisk {
         // Inodes are not written in the background while something is measured.
         options.extend(["lazy_itable_init=0,lazy_journal_init=0".to_owned(), "-N".to_owned(), inodes.to_string()]);
         // 256 bytes for each inode; a directory of 40 files and its checksums have a block each, of each snapshot.
-        Self::made_by("mkfs.ext4", &options, (inodes * 1200 >> 20) + 400)
+        Self::made_by("mkfs.ext4", &options, ((inodes * 1200) >> 20) + 400)
     }
 
     #[track_caller]

@@ -240,13 +240,12 @@ fn the_index_remembers_damage_while_the_journal_cannot_be_read() {
         let known = judged(&chsnap, 0);
         let [oldest, middle, newest] = [0, 1, 2].map(|night| ids[night].to_string());
         assert_eq!(known, [vec![newest.clone(), middle.clone()], vec![oldest.clone()], vec![newest.clone()]]);
-        match gap {
-            Some(gap) => spoil(&month(&store.repo()), gap),
-            None => {
-                let journal = store.repo().join("journal");
-                lose(&journal);
-                symlink(journal.with_extension("aside"), &journal).expect("a link");
-            }
+        if let Some(gap) = gap {
+            spoil(&month(&store.repo()), gap);
+        } else {
+            let journal = store.repo().join("journal");
+            lose(&journal);
+            symlink(journal.with_extension("aside"), &journal).expect("a link");
         }
         assert_eq!(judged(&chsnap, 3), known, "{gap:?}");
         // Found right again: what the index remembers does not outlive a check that can be read.

@@ -115,14 +115,14 @@ impl PushLocks {
             }
         };
         let outcomes: Vec<LockOutcome> = objects.par_iter().map(extend).collect::<Result<_, _>>()?;
-        let mut refused = Vec::new();
+        let mut refusals = Vec::new();
         let mut long_enough = Vec::new();
         for ((object, of), outcome) in objects.into_iter().zip(outcomes) {
             self.report.looked_at += 1;
             match outcome {
                 LockOutcome::Refused(present, reason) => {
                     self.report.not_extended += 1;
-                    refused.push((of.as_str(), present, reason));
+                    refusals.push((of.as_str(), present, reason));
                     continue;
                 }
                 LockOutcome::Extended => self.report.extended += 1,
@@ -131,7 +131,7 @@ impl PushLocks {
             long_enough.push((object.clone(), wanted.until));
         }
         self.until.extend(long_enough);
-        self.warnings.extend(warning(name, wanted, &refused));
+        self.warnings.extend(warning(name, wanted, &refusals));
         Ok(())
     }
 }
