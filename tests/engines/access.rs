@@ -157,7 +157,7 @@ both_engines! {
         let reason = match engine.kind() {
             // The user of an embedded engine has no right to.
             Kind::V26 => "this user may not list users and roles (GRANT SHOW ACCESS ON *.* allows it)",
-            Kind::V18 => "the server keeps no such thing in SQL, or does not show it to this user",
+            Kind::V18 => "the server keeps no entities of this kind in SQL, or does not show them to this user",
         };
         let expected = format!(
             "whether the server has 2 users, 1 role, 1 quota, 1 row policy and 1 settings profile of the snapshot is not \

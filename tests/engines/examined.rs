@@ -65,7 +65,7 @@ both_engines! {
         let shadows_told: Vec<&Value> =
             found["checks"].as_array().expect("checks").iter().filter(|check| check["name"] == "shadow").collect();
         assert_eq!(shadows_told.len(), 3, "{found}");
-        for (name, says) in [("by_hand", "not chsnap's"), (ours.as_str(), "of this repository"), ("chsnap_ffffffff", "another repository")] {
+        for (name, says) in [("by_hand", "not chsnap's"), (ours.as_str(), "belongs to this repository"), ("chsnap_ffffffff", "another repository")] {
             let told = shadows_told.iter().find(|check| check["message"].as_str().is_some_and(|text| text.contains(name)));
             let told = told.unwrap_or_else(|| panic!("{name} in {found}"));
             assert!(told["remedy"].as_str().is_some_and(|text| text.contains(says)), "{told}");

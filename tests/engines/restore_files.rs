@@ -143,7 +143,7 @@ both_engines! {
         let lock = fs::File::open(to.join(".chsnap-unfinished/lock")).expect("a lock");
         lock.lock().expect("held");
         let run = chsnap.expect(1, &[&arguments[..], &["--dry-run"]].concat());
-        assert!(run.stdout.contains("at work") && run.stderr.contains("at work"), "{}", run.stderr);
+        assert!(run.stdout.contains("is running") && run.stderr.contains("is running"), "{}", run.stderr);
         drop(lock);
         chsnap.json(0, &arguments);
     }

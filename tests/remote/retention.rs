@@ -200,12 +200,8 @@ fn a_repository_that_has_nothing_there_never_stands_for_another_one() {
     let run = there.run(&prune);
     assert_eq!((run.code, run.stderr.contains("--of"), stored(&lab)), (2, true, 7), "{}", run.stderr);
     let own = lab.host.open().id().to_string();
-    let none = there.run(&[&prune[..], &["--of", &format!("{}0", &own[..31])]].concat());
-    let none = if own.ends_with('0') {
-        there.run(&[&prune[..], &["--of", &format!("{}1", &own[..31])]].concat())
-    } else {
-        none
-    };
+    let last = if own.ends_with('0') { '1' } else { '0' };
+    let none = there.run(&[&prune[..], &["--of", &format!("{}{last}", &own[..31])]].concat());
     assert_eq!((none.code, stored(&lab)), (2, 7), "all digits count: {}", none.stderr);
     let pruned = document(&there, &[&prune[..], &["--of", &own]].concat(), 0);
     assert_eq!(names(&pruned, "remove").len(), 3, "{pruned}");
