@@ -1,7 +1,7 @@
 //! How long `chsnap copy` takes to another filesystem, compared with rsync of the same trees and with a second `create`.
 //!
 //! ```text
-//! cargo bench --bench copy -- [--parts 500] [--files 40] [--rounds 3] [--output docs/benchmarks.md]
+//! cargo bench --bench copy -- [--parts 500] [--files 40] [--rounds 3] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Root is needed: the other filesystem is an ext4 in a file, mounted for this program alone. The server is one that only

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tests/support/engines/install
-//! cargo bench --bench create -- [--parts 5000] [--rounds 5] [--engine 18|26|both] [--output docs/benchmarks.md]
+//! cargo bench --bench create -- [--parts 5000] [--rounds 5] [--engine 18|26|both] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured. `docs/benchmarks.md` says

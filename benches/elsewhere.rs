@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tests/support/engines/install
-//! cargo bench --bench elsewhere -- [--parts 1000] [--nights 5] [--gigabytes 4] [--output docs/benchmarks.md]
+//! cargo bench --bench elsewhere -- [--parts 1000] [--nights 5] [--gigabytes 4] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Root is needed: the other filesystems are an ext4 and an xfs in files, mounted for this program alone. Tools that are

@@ -1,7 +1,7 @@
 //! Times linking and removing trees by chsnap's engine, by other tools, and by bare system calls.
 //!
 //! ```text
-//! cargo bench --bench engine -- [--parts 5000] [--files 40] [--rounds 5] [--output docs/benchmarks.md]
+//! cargo bench --bench engine -- [--parts 5000] [--files 40] [--rounds 5] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! No server is needed. Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured.

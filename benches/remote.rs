@@ -2,7 +2,7 @@
 //! restic, and what a night with 2 % new sends.
 //!
 //! ```text
-//! cargo bench --features remote --bench remote -- [--parts 200] [--large 4194304] [--rounds 3] [--output docs/benchmarks.md]
+//! cargo bench --features remote --bench remote -- [--parts 200] [--large 4194304] [--rounds 3] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! The server is that of the tests (`tests/support/engines/install stores`), which is written in Python and so is most of

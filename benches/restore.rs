@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tests/support/engines/install
-//! cargo bench --bench restore -- [--parts 2000] [--rounds 3] [--engine 18|26|both] [--output docs/benchmarks.md]
+//! cargo bench --bench restore -- [--parts 2000] [--rounds 3] [--engine 18|26|both] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Root is needed: the other filesystem is an ext4 in a file, mounted for this program alone. Everything is below the

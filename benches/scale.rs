@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tests/support/engines/install
-//! cargo bench --bench scale -- [--files 10000000] [--tables 5000] [--parts 100000] [--output docs/benchmarks.md]
+//! cargo bench --bench scale -- [--files 10000000] [--tables 5000] [--parts 100000] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Root is needed: the files are on an ext4 of their own, which is a file mounted for this program alone; they are tiny, so

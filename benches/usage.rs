@@ -1,7 +1,7 @@
 //! Times `chsnap usage`, a plan of `chsnap prune`, and `du -s`.
 //!
 //! ```text
-//! cargo bench --bench usage -- [--snapshots 100] [--parts 25000] [--files 40] [--output docs/benchmarks.md]
+//! cargo bench --bench usage -- [--snapshots 100] [--parts 25000] [--files 40] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! The large repository has an index as if its files were there, and manifests, and no files. The smaller one is real.

@@ -1,7 +1,7 @@
 //! Times `chsnap verify --level data`, reading alone, and hashing alone.
 //!
 //! ```text
-//! cargo bench --bench verify -- [--gigabytes 4] [--rounds 5] [--output docs/benchmarks.md]
+//! cargo bench --bench verify -- [--gigabytes 4] [--rounds 5] [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured. `docs/benchmarks.md` says

@@ -1,4 +1,4 @@
-//! A section of `docs/benchmarks.md` that a benchmark replaces, and the numbers in it.
+//! A section of `docs/benchmark-results.md` that a benchmark replaces, and the numbers in it.
 
 use std::fs;
 use std::io;

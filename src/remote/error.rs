@@ -138,3 +138,9 @@ pub enum RemoteError {
         address: String,
     },
 }
+
+/// The text without anything that follows a question mark within a word.
+pub(super) fn without_queries(text: &str) -> String {
+    let words = text.split(' ').map(|word| word.split_once('?').map_or(word, |(head, _)| head));
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -316,18 +316,12 @@ fn cause(error: &opendal::Error) -> String {
         text.push_str(": ");
         text.push_str(&crate::monitor::chain(source));
     }
-    without_queries(&text).chars().take(600).collect()
+    super::error::without_queries(&text).chars().take(600).collect()
 }
 
 /// The code in an error of S3: OpenDAL has it only in its message, which is `S3Error { code: "…", … }`.
 fn s3_code(error: &opendal::Error) -> Option<&str> {
     error.message().strip_prefix("S3Error { code: \"")?.split('"').next()
-}
-
-/// The text without anything that follows a question mark within a word.
-pub(super) fn without_queries(text: &str) -> String {
-    let words = text.split(' ').map(|word| word.split_once('?').map_or(word, |(head, _)| head));
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether the server's certificate was refused. Another attempt would be refused as well.
@@ -629,7 +623,7 @@ fn is_not_implemented(error: &opendal::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::without_queries;
+    use super::super::error::without_queries;
 
     #[test]
     fn the_text_of_an_error_has_no_signature() {

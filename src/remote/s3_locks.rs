@@ -177,7 +177,7 @@ type S3Answer = Response<Vec<u8>>;
 
 /// The messages of an error, without URLs that could have a signature.
 fn chain(error: &reqsign_core::Error) -> String {
-    super::opendal::without_queries(&crate::monitor::chain(error)).chars().take(600).collect()
+    super::error::without_queries(&crate::monitor::chain(error)).chars().take(600).collect()
 }
 
 fn signing_failure(error: &reqsign_core::Error) -> LockFailure {

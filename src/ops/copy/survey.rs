@@ -186,7 +186,7 @@ impl CopySurvey {
 /// The directories of a new repository: itself, `snapshots`, `incoming`, `trash`.
 const REPOSITORY_DIRECTORIES: usize = 4;
 /// What the index, the cache of sources, the journal and the notes of a new repository take, as measured on ext4.
-const REPOSITORY_FILES_BYTES: u64 = 64 << 10;
+const REPOSITORY_FILES_BYTES: u64 = 76 << 10;
 
 /// The room that parts and other files need which cannot be linked as a whole.
 #[derive(Debug)]
