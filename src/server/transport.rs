@@ -70,8 +70,8 @@ enum Reads<'a> {
 /// How often a list is requested while it is shorter than its count, how often in a row it may be short in the same
 /// way, and the pause in between. While parts come and go, one reading may find fewer than the counts before and after
 /// it.
-const LISTINGS: u32 = 12;
-const SAME_LISTINGS: u32 = 6;
+const LISTINGS: u32 = 18;
+const SAME_LISTINGS: u32 = 9;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Bytes of an INSERT that are sent at once.
