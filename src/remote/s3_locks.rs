@@ -59,7 +59,8 @@ pub(super) struct S3Place {
 }
 
 impl S3Place {
-    /// The place whose object `name` has this URL, possibly with a query, if the prefix has so many components.
+    /// The place whose object `name` has this URL, possibly with a query; `None` unless the prefix has `components`
+    /// components.
     pub(super) fn of_object(url: &str, name: &str, components: usize) -> Option<Self> {
         let url = url.split_once('?').map_or(url, |(head, _)| head);
         let prefix = url.strip_suffix(name)?.strip_suffix('/')?;

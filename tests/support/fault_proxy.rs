@@ -22,17 +22,17 @@ pub enum Fault {
     None,
     /// The server does not get it, and this is answered: a status and a body.
     Answered(u16, String),
-    /// The connection ends after so many bytes of the request.
+    /// The connection ends after this number of bytes of the request.
     CutRequest(usize),
-    /// The connection ends after so many bytes of the answer's body.
+    /// The connection ends after this number of bytes of the answer's body.
     CutAnswer(usize),
     /// The server gets it, and no answer comes back.
     NoAnswer,
-    /// The answer has so many bytes of its body, and says that these are all.
+    /// The answer has this number of bytes of its body, and claims that these are all.
     Shortened(usize),
     /// The answer has this body.
     Swapped(Vec<u8>),
-    /// The server gets so many bytes of the body, as if there were no more.
+    /// The server gets this number of bytes of the body, as if there were no more.
     Truncated(usize),
     /// The server does not get it, and its answer is that all is well.
     Dropped,
@@ -70,7 +70,7 @@ impl FaultProxy {
         Self { port, asked }
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -319,7 +319,7 @@ impl ObjectServer {
         assert!(made.is_ok(), "{key}: {made:?}");
     }
 
-    /// Makes a bucket of S3 whose new objects are locked for so many days.
+    /// Makes a bucket of S3 whose new objects are locked for this number of days.
     #[track_caller]
     pub fn lock_bucket(&self, bucket: &str, mode: &str, days: u32) {
         let url = format!("http://127.0.0.1:{}/{bucket}", self.port);
