@@ -206,7 +206,7 @@ impl Freezer {
             vec![json!({"names": [], "values": [], "changed": [], "value": "0"})]
         } else if sql.starts_with("CHECK GRANT") {
             vec![json!({"result": 1})]
-        } else if from("columns") || from("functions") || sql.starts_with("KILL") {
+        } else if from("columns") || from("functions") || from("mutations") || sql.starts_with("KILL") {
             Vec::new()
         } else if sql.starts_with("SELECT version()") {
             vec![json!({"version": "0.0", "host_name": "lab", "timezone": "UTC", "uuid": ""})]
