@@ -88,25 +88,15 @@ fn an_incomplete_copy_is_refused_and_removed() {
     make(&folder.path().join("source"), &Made::plain(10_000));
     let dir = open(folder.path());
     let options = CopyOptions::new(false, None, &onward);
-    let copy = FileCopy::begin(
-        &options,
-        &dir,
-        "source".as_ref(),
-        FileTarget::new(&dir).expect("it answers"),
-        "target".as_ref(),
-    )
-    .expect("begun");
+    let begin = || {
+        let target = FileTarget::new(&dir).expect("it answers");
+        FileCopy::begin(&options, &dir, "source".as_ref(), target, "target".as_ref()).expect("begun")
+    };
+    let copy = begin();
     copy.copy_range(0..4096).expect("copied");
     copy.finish(None).expect_err("there is more");
     assert!(!folder.path().join("target").exists());
-    let copy = FileCopy::begin(
-        &options,
-        &dir,
-        "source".as_ref(),
-        FileTarget::new(&dir).expect("it answers"),
-        "target".as_ref(),
-    )
-    .expect("begun");
+    let copy = begin();
     drop(copy);
     assert!(!folder.path().join("target").exists());
 }

@@ -5,19 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use testkit::fault_proxy::{Asked, Fault, FaultProxy, s3_error};
-use testkit::object_store::{KEY, ObjectServer, SECRET};
+use testkit::object_store::{ObjectServer, SECRET};
 
 use crate::chsnap_command::{Chsnap, Run};
-use crate::remote::support::{Lab, assert_nothing_half, at, content, document};
+use crate::remote::support::{Lab, assert_nothing_half, at, content, document, with_keys};
 
 struct Between {
     lab: Lab,
     id: chsnap::model::SnapshotId,
     s3: ObjectServer,
-}
-
-fn with_keys(chsnap: Chsnap) -> Chsnap {
-    chsnap.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET)
 }
 
 fn address(port: u16) -> String {

@@ -1,26 +1,22 @@
 //! Object lock: what a push reuses is locked for as long as what it sends.
 //!
 //! `moto` locks new objects by the default of their bucket, wants a checksum of them, and refuses to delete a locked
-//! version. It neither refuses to shorten a lock nor has a permission for it: a proxy refuses here. It compares no signatures:
-//! if it is told to, it refuses lists whose prefix has a slash.
+//! version. It neither refuses to shorten a lock nor has a permission for it: a proxy refuses here. Its check of signatures is
+//! off, because that refuses lists whose prefix has a slash.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 use testkit::fault_proxy::{Asked, Fault, FaultProxy, s3_error};
-use testkit::object_store::{KEY, ObjectServer, SECRET};
+use testkit::object_store::{ObjectServer, SECRET};
 
 use crate::chsnap_command::Chsnap;
-use crate::remote::support::{Lab, document, large_part};
+use crate::remote::support::{Lab, document, large_part, with_keys};
 
 const BUCKET: &str = "locked";
 
 struct LockLab {
     lab: Lab,
     s3: ObjectServer,
-}
-
-fn keys(chsnap: Chsnap) -> Chsnap {
-    chsnap.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET)
 }
 
 /// The store's address by this port: its own, or that of a proxy before it.
@@ -40,7 +36,7 @@ impl LockLab {
     }
 
     fn chsnap(&self) -> Chsnap {
-        keys(self.lab.chsnap())
+        with_keys(self.lab.chsnap())
     }
 
     /// Pushes a snapshot; then twenty days pass, and there is a second one, of which a part is new.

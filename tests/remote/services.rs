@@ -6,11 +6,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use testkit::each_service;
-use testkit::object_store::{KEY, ObjectServer, SECRET};
+use testkit::object_store::{ObjectServer, SECRET};
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::free_port;
-use crate::remote::support::{Lab, at, content, document, files_below, large_part};
+use crate::remote::support::{Lab, at, content, document, files_below, large_part, with_keys};
 use crate::store::part;
 
 fn with(chsnap: Chsnap, server: &ObjectServer) -> Chsnap {
@@ -92,10 +92,6 @@ fn a_snapshot_goes_there_and_comes_back_and_garbage_goes(server: &ObjectServer) 
 
 fn s3() -> ObjectServer {
     ObjectServer::s3().unwrap_or_else(|missing| panic!("{missing}"))
-}
-
-fn with_keys(chsnap: Chsnap) -> Chsnap {
-    chsnap.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET)
 }
 
 #[test]

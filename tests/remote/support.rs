@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 
 use chsnap::model::SnapshotId;
 use serde_json::Value;
+use testkit::object_store::{KEY, SECRET};
 
 use crate::chsnap_command::Chsnap;
 use crate::store::{Store, bytes, part, part_of};
+
+/// The command with the credentials that the S3 server of the tests accepts.
+pub(super) fn with_keys(chsnap: Chsnap) -> Chsnap {
+    chsnap.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET)
+}
 
 /// A host with its repository, and a directory that is the store.
 pub(super) struct Lab {
