@@ -2,23 +2,20 @@
 //! requested.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
-use crate::model::{Link, Links, PartName, TableName};
-use crate::plan::InodeStat;
-use crate::repo::{self, FilesOutsideParts, InstanceOrigin, PartInstance, PartRecord};
+use crate::model::{InodeStat, InodeStats, Link, Links, PartName, TableName};
+use crate::repo::{self, FilesOutsideParts, InstanceId, InstanceOrigin, PartInstance, PartRecord};
 
 /// What was found in a tree.
 #[derive(Clone, Debug, Default)]
 pub struct TreeContents {
-    /// Its files.
-    pub links: Vec<Link>,
-    /// The same inodes as `stat` returned them.
-    pub asked: Vec<InodeStat>,
+    /// Its files as `stat` returned them; a file with two names in the tree occurs twice.
+    pub files: Vec<InodeStat>,
     /// Allocated bytes of its directories.
     pub directory_bytes: u64,
     /// What could not be read.
@@ -28,16 +25,22 @@ pub struct TreeContents {
 impl TreeContents {
     /// Adds what was found in another tree.
     pub fn add(&mut self, other: Self) {
-        self.links.extend(other.links);
-        self.asked.extend(other.asked);
+        self.files.extend(other.files);
         self.directory_bytes += other.directory_bytes;
         self.problems.extend(other.problems);
+    }
+
+    /// Its files as links.
+    #[must_use]
+    pub fn links(&self) -> Links {
+        let link = |file: &InodeStat| Link { inode: file.inode, blocks: file.blocks, is_outside: file.links > 1 };
+        Links::new(self.files.iter().map(link).collect())
     }
 
     /// The files of a snapshot outside its parts, as the index keeps them.
     #[must_use]
     pub fn rest(&self) -> FilesOutsideParts {
-        FilesOutsideParts { directory_bytes: self.directory_bytes, links: Links::new(self.links.clone()) }
+        FilesOutsideParts { directory_bytes: self.directory_bytes, links: self.links() }
     }
 
     fn note(&mut self, error: &FsError) {
@@ -49,12 +52,8 @@ impl TreeContents {
     }
 
     fn add_file(&mut self, dir: &Dir, name: &OsStr) {
-        match dir.stat(name) {
-            Ok(stat) => {
-                let (inode, blocks, links) = (stat.inode, stat.allocated_bytes / 512, u64::from(stat.links));
-                self.links.push(Link { inode, blocks, is_outside: links > 1 });
-                self.asked.push(InodeStat { inode, links, blocks });
-            }
+        match ask(dir, name) {
+            Ok(file) => self.files.push(file),
             Err(error) => self.note(&error),
         }
     }
@@ -227,6 +226,8 @@ pub fn directories_of_parts(snapshot: &Dir, parts: &[(&PartRecord, u64)]) -> Res
 /// A part of which some inodes are to be stat'ed again.
 #[derive(Clone, Debug)]
 pub struct StatRequest<'a> {
+    /// The number of the instance.
+    pub instance: InstanceId,
     /// The owner of the files.
     pub origin: InstanceOrigin,
     /// Its links; those marked as outside are stat'ed.
@@ -236,12 +237,21 @@ pub struct StatRequest<'a> {
 /// The outcome of a request.
 #[derive(Debug, Default)]
 pub struct StatResult {
-    /// The inodes that were stat'ed.
-    pub asked: Vec<InodeStat>,
+    /// The files that were stat'ed, by the numbers of their instances.
+    pub asked: Vec<(InstanceId, InodeStats)>,
     /// The paths, below the snapshot, of parts that do not have the files that they should have.
     pub others: Vec<PathBuf>,
     /// What could not be read, and why.
     pub problems: Vec<FsError>,
+}
+
+impl StatResult {
+    /// Adds the outcome of another request.
+    pub fn add(&mut self, other: Self) {
+        self.asked.extend(other.asked);
+        self.others.extend(other.others);
+        self.problems.extend(other.problems);
+    }
 }
 
 /// Stats again, in one snapshot, the inodes that were last seen with links outside the repository.
@@ -269,14 +279,14 @@ pub fn ask_again(snapshot: &Dir, questions: &[StatRequest<'_>]) -> StatResult {
             let path = (is_other || !rest.is_empty()).then(|| {
                 table_path(&question.origin.database, &question.origin.table).join(question.origin.part.as_str())
             });
-            Ok((asked, path))
+            Ok((question.instance, InodeStats::new(asked), path))
         },
     );
     let mut answers = StatResult::default();
     for result in results {
         match result {
-            Ok((asked, other)) => {
-                answers.asked.extend(asked);
+            Ok((instance, asked, other)) => {
+                answers.asked.push((instance, asked));
                 answers.others.extend(other);
             }
             Err(error) => answers.problems.push(error),
@@ -285,7 +295,7 @@ pub fn ask_again(snapshot: &Dir, questions: &[StatRequest<'_>]) -> StatResult {
     answers
 }
 
-fn ask(dir: &Dir, name: &OsString) -> Result<InodeStat, FsError> {
+fn ask(dir: &Dir, name: &OsStr) -> Result<InodeStat, FsError> {
     let stat = dir.stat(name)?;
     Ok(InodeStat { inode: stat.inode, links: u64::from(stat.links), blocks: stat.allocated_bytes / 512 })
 }

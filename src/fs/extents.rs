@@ -1,11 +1,12 @@
 //! The ranges of a file that hold data, and hints about them for the kernel.
 
+use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{Advice, SeekFrom};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 /// Types of ext4 and XFS (`statfs(2)`, `linux/magic.h`).
 const PREALLOCATING: [i64; 2] = [0xEF53, 0x5846_5342];
@@ -36,6 +37,17 @@ pub(super) fn next_data(file: impl AsFd, range: Range<u64>) -> Result<Option<Ran
 
 pub(super) fn read_at(file: impl AsFd, room: &mut [u8], offset: u64) -> Result<usize, Errno> {
     rustix::io::pread(file, room, offset)
+}
+
+/// Reads only what is in memory. `None` if the first byte is not, or if the filesystem does not tell.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn read_from_memory(file: impl AsFd, room: &mut [u8], offset: u64) -> Result<Option<usize>, Errno> {
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(room)], offset, ReadWriteFlags::NOWAIT) {
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Tells the kernel how these bytes will be used; if the kernel ignores it, no harm is done.

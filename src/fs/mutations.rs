@@ -142,8 +142,11 @@ impl Mutations for RealVerbs {
             let uid = nix::unistd::Uid::from_raw(ownership.uid);
             let gid = nix::unistd::Gid::from_raw(ownership.gid);
             nix::unistd::fchown(fd, Some(uid), Some(gid)).map_err(errno)?;
+            // `fchown` may have cleared bits of the mode. A client of a network filesystem knows the answer.
+            if super::stat::stat_of_fd(fd)?.ownership == ownership {
+                return Ok(());
+            }
         }
-        // Needed even if the mode was right: `fchown` may have cleared bits of it.
         nix::sys::stat::fchmod(fd, Mode::from_bits_truncate(ownership.mode)).map_err(errno)
     }
 

@@ -1,14 +1,17 @@
 //! Reads whole files once, from front to back, to hash them.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::ops::Range;
 
 use rustix::fs::Advice;
+use rustix::io::Errno;
 
 use super::copy_hash::{ContentDigest, Hasher, Hashing};
 use super::dir::{Dir, uninterrupted};
 use super::error::FsError;
-use super::extents::{advise, read_at};
+use super::extents::{advise, read_at, read_from_memory};
 use super::rate::RateLimit;
 use super::stat::Stat;
 
@@ -31,6 +34,39 @@ impl std::fmt::Debug for ReadOptions<'_> {
 /// it does so by itself and in larger pieces than when a range is requested in advance (`POSIX_FADV_WILLNEED`), which
 /// was measured to halve the rate.
 const READ_BYTES: u64 = 1 << 20;
+
+/// Bytes of one read of what is in memory: they are still in the processor's cache when they are hashed. A sixth more
+/// was hashed in a second than with [`READ_BYTES`].
+const READ_BYTES_FROM_MEMORY: usize = 1 << 18;
+
+thread_local! {
+    /// Room for one read. The kernel clears new memory page by page, which takes a tenth of the time of hashing.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `read` with room for that many bytes.
+fn with_buffer<T>(room: u64, read: impl FnOnce(&mut [u8]) -> T) -> T {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    let mut buffer = BUFFER.take();
+    if buffer.len() < room {
+        buffer.resize(room, 0);
+    }
+    let result = read(buffer.get_mut(..room).unwrap_or_default());
+    BUFFER.set(buffer);
+    result
+}
+
+/// Reads up to the end of `room` at `offset`, and no more than a part of it if that part is in memory.
+fn read_some(file: &File, room: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    if let Some(piece) = room.get_mut(..READ_BYTES_FROM_MEMORY) {
+        match uninterrupted(|| read_from_memory(file, piece, offset))? {
+            // Whether the file ends there is for the other call to say.
+            None | Some(0) => {}
+            Some(taken) => return Ok(taken),
+        }
+    }
+    uninterrupted(|| read_at(file, room, offset))
+}
 
 impl Dir {
     /// Reads some bytes of a regular file: fewer if it ends before.
@@ -107,20 +143,25 @@ impl Dir {
         // Room for one more byte than expected shows the end of a small file at the first read.
         let most = options.rate.map_or(READ_BYTES, |rate| rate.piece_bytes().min(READ_BYTES));
         let room = stat.size_bytes.saturating_add(1).min(most);
-        let mut buffer = vec![0; usize::try_from(room).unwrap_or(usize::MAX)];
-        let mut at = 0;
-        loop {
-            if let Some(rate) = options.rate {
-                rate.wait_for(room.min(stat.size_bytes.saturating_sub(at)));
+        with_buffer(room, |buffer| {
+            let mut at = 0;
+            loop {
+                let taken = match options.rate {
+                    Some(rate) => {
+                        rate.wait_for(room.min(stat.size_bytes.saturating_sub(at)));
+                        uninterrupted(|| read_at(&file, buffer, at))
+                    }
+                    None => read_some(&file, buffer, at),
+                };
+                let taken = taken.map_err(self.error("read", name))?;
+                hasher.update(buffer.get(..taken).unwrap_or_default());
+                at += taken as u64;
+                (options.advanced)(taken as u64);
+                let is_at_end = taken == 0 || (at == stat.size_bytes && room > stat.size_bytes);
+                if is_at_end {
+                    return Ok((stat, hasher.finish(), at));
+                }
             }
-            let taken = uninterrupted(|| read_at(&file, &mut buffer, at)).map_err(self.error("read", name))?;
-            hasher.update(buffer.get(..taken).unwrap_or_default());
-            at += taken as u64;
-            (options.advanced)(taken as u64);
-            let is_at_end = taken == 0 || (at == stat.size_bytes && taken < buffer.len());
-            if is_at_end {
-                return Ok((stat, hasher.finish(), at));
-            }
-        }
+        })
     }
 }

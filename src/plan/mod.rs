@@ -99,7 +99,7 @@ pub use series::{LinkCandidate, Member, SeriesKey, incomplete, link_order, main_
 pub use server_config::ServerConfig;
 pub use server_state::{InKeeper, StatePlaces, StateSources, UserDirectory, state_places};
 pub use slice::{InvalidSlice, Slice, SliceChoice};
-pub use space::{Class, HolderBytes, InodeStat, Piece, Space, Summed, sum_up};
+pub use space::{Class, HolderBytes, Piece, Space, Summed, sum_up};
 pub use successor::successor;
 pub use walked::{Walked, WalkedFile};
 pub use without_secrets::{SecretVerdict, without_secrets};

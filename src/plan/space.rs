@@ -4,7 +4,7 @@
 //! repository. Removing a set of holders frees the classes whose holders are all in the set and that have no links from
 //! outside. This is not additive over the holders: inodes shared by two of them are freed with the second.
 
-use crate::model::{InodeSet, Links};
+use crate::model::{InodeSet, InodeStat, InodeStats, Links, most_links_of_each};
 
 use super::holders::{HolderSets, Holders, SetId};
 
@@ -140,17 +140,6 @@ pub struct Piece<'a> {
     pub links: &'a Links,
 }
 
-/// The result of a new stat of an inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InodeStat {
-    /// Inode number.
-    pub inode: u64,
-    /// Its link count, wherever the links are.
-    pub links: u64,
-    /// Its allocated blocks of 512 bytes.
-    pub blocks: u64,
-}
-
 /// The sum, and additional findings.
 #[derive(Clone, Debug, Default)]
 pub struct Summed {
@@ -170,23 +159,67 @@ struct InodeRow {
     is_outside: bool,
 }
 
-/// Sums up pieces. For the inodes in `asked`, which is sorted by inode, the stat decides whether something outside
-/// links them; for all others their recorded links do.
+/// Sums up pieces. For the inodes in `asked`, the stat with the most links decides whether something outside links them;
+/// for all others their recorded links do.
 #[must_use]
-pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[InodeStat], directory_bytes: Vec<u64>) -> Summed {
-    let mut rows = Vec::with_capacity(pieces.iter().map(|piece| piece.links.len()).sum());
-    for (number, piece) in (0..).zip(pieces) {
-        rows.extend(piece.links.iter().map(|link| InodeRow {
-            inode: link.inode,
-            blocks: link.blocks,
-            piece: number,
-            is_outside: link.is_outside,
-        }));
+pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[&InodeStats], directory_bytes: Vec<u64>) -> Summed {
+    sum_up_in_ranges(pieces, sets, asked, directory_bytes, ROWS_AT_ONCE)
+}
+
+/// About as many rows are in memory at once. The links and stats themselves stay encoded, in a sixth of the bytes.
+const ROWS_AT_ONCE: usize = 1 << 20;
+
+fn sum_up_in_ranges(
+    pieces: &[Piece<'_>],
+    sets: &mut HolderSets,
+    asked: &[&InodeStats],
+    directory_bytes: Vec<u64>,
+    rows_at_once: usize,
+) -> Summed {
+    let mut summed = Summed::default();
+    let mut sums = Sums::default();
+    let (piece_spans, ranges) = spans_and_ranges(pieces, rows_at_once);
+    let asked_spans: Vec<Span> = asked.iter().map(|stats| Span::of(stats.iter().map(|stat| stat.inode))).collect();
+    let (mut rows, mut stats) = (Vec::new(), Vec::new());
+    for range in ranges {
+        rows.clear();
+        for ((number, piece), span) in (0..).zip(pieces).zip(&piece_spans) {
+            if !span.meets(range) {
+                continue;
+            }
+            let here = piece.links.iter().filter(|link| range.has(link.inode));
+            rows.extend(here.map(|link| InodeRow {
+                inode: link.inode,
+                blocks: link.blocks,
+                piece: number,
+                is_outside: link.is_outside,
+            }));
+        }
+        stats.clear();
+        for (stats_of_one, span) in asked.iter().zip(&asked_spans) {
+            if span.meets(range) {
+                stats.extend(stats_of_one.iter().filter(|stat| range.has(stat.inode)));
+            }
+        }
+        most_links_of_each(&mut stats);
+        // A stable sort uses the long ascending runs of pieces that were created together.
+        rows.sort_by_key(|row| row.inode);
+        sum_rows(pieces, &rows, &stats, sets, &mut sums, &mut summed);
     }
-    // A stable sort uses the long ascending runs of pieces that were created together.
-    rows.sort_by_key(|row| row.inode);
+    summed.space = sums.space(sets, directory_bytes);
+    summed
+}
+
+/// Adds these rows, which are sorted by inode, to the sums.
+fn sum_rows(
+    pieces: &[Piece<'_>],
+    rows: &[InodeRow],
+    asked: &[InodeStat],
+    sets: &mut HolderSets,
+    sums: &mut Sums,
+    summed: &mut Summed,
+) {
     let mut asked = asked.iter().peekable();
-    let (mut sums, mut outside, mut too_few) = (Sums::default(), InodeSet::default(), Vec::new());
     for same in rows.chunk_by(|a, b| a.inode == b.inode) {
         let Some(first) = same.first() else { continue };
         let (mut set, mut copies, mut is_part) = (None, 0_u64, false);
@@ -204,18 +237,65 @@ pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[InodeStat], 
             is_outside = asked.links > copies;
             blocks = asked.blocks;
             if asked.links < copies {
-                too_few.push(first.inode);
+                summed.too_few.push(first.inode);
             }
         }
         if is_outside {
-            outside.insert(first.inode);
+            summed.outside.insert(first.inode);
         }
         if let Some(set) = set {
             sums.add(set, is_outside, is_part, blocks);
         }
     }
-    let space = sums.space(sets, directory_bytes);
-    Summed { space, outside, too_few }
+}
+
+/// The inodes from the first to the last, both of them included; none if `first` is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    first: u64,
+    last: u64,
+}
+
+impl Span {
+    const NONE: Self = Self { first: u64::MAX, last: 0 };
+
+    /// The span of these inodes, which are in ascending order.
+    fn of(inodes: impl Iterator<Item = u64>) -> Self {
+        inodes.fold(Self::NONE, |span, inode| Self { first: span.first.min(inode), last: inode })
+    }
+
+    fn has(self, inode: u64) -> bool {
+        (self.first..=self.last).contains(&inode)
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.first.max(other.first) <= self.last.min(other.last)
+    }
+}
+
+/// The span of each piece, and adjacent ranges that contain every inode, each with about `rows_at_once` links.
+fn spans_and_ranges(pieces: &[Piece<'_>], rows_at_once: usize) -> (Vec<Span>, Vec<Span>) {
+    // Each range has about this many samples: enough for even ranges, and few beside the links.
+    const SAMPLES: usize = 64;
+    let step = (rows_at_once / SAMPLES).max(1);
+    let (mut seen, mut samples) = (0, Vec::new());
+    let spans = pieces
+        .iter()
+        .map(|piece| {
+            Span::of(piece.links.iter().map(|link| link.inode).inspect(|inode| {
+                seen += 1;
+                if seen % step == 0 {
+                    samples.push(*inode);
+                }
+            }))
+        })
+        .collect();
+    samples.sort_unstable();
+    let mut starts: Vec<u64> = samples.into_iter().skip(SAMPLES).step_by(SAMPLES).filter(|start| *start > 0).collect();
+    starts.dedup();
+    let firsts = std::iter::once(0).chain(starts.iter().copied());
+    let lasts = starts.iter().map(|start| start - 1).chain(std::iter::once(u64::MAX));
+    (spans, firsts.zip(lasts).map(|(first, last)| Span { first, last }).collect())
 }
 
 /// Inodes and blocks of each class, at four times the number of its set plus its two flags.
@@ -246,5 +326,117 @@ impl Sums {
             })
         });
         Space { classes: classes.collect(), directory_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use crate::model::{InodeSet, InodeStat, InodeStats, Link, Links};
+    use crate::plan::holders::{HolderSets, Holders};
+
+    use super::{Class, Piece, sum_up, sum_up_in_ranges};
+
+    #[derive(Clone, Debug)]
+    struct DrawnPiece {
+        holders: BTreeSet<usize>,
+        is_part: bool,
+        links: Vec<Link>,
+    }
+
+    fn inode() -> impl Strategy<Value = u64> {
+        prop_oneof![4 => 0_u64..40, 1 => any::<u64>(), 1 => Just(0), 1 => Just(u64::MAX)]
+    }
+
+    fn piece() -> impl Strategy<Value = DrawnPiece> {
+        let link = (inode(), 0_u64..9, any::<bool>()).prop_map(|(inode, blocks, is_outside)| Link {
+            inode,
+            blocks,
+            is_outside,
+        });
+        (proptest::collection::btree_set(0_usize..6, 1..4), any::<bool>(), proptest::collection::vec(link, 0..12))
+            .prop_map(|(holders, is_part, links)| DrawnPiece { holders, is_part, links })
+    }
+
+    fn stats() -> impl Strategy<Value = Vec<InodeStat>> {
+        let stat = (inode(), 1_u64..9, 0_u64..9).prop_map(|(inode, links, blocks)| InodeStat { inode, links, blocks });
+        proptest::collection::vec(stat, 0..20)
+    }
+
+    /// What is known about an inode, collected without ranges, sets or sorting.
+    #[derive(Default)]
+    struct Known {
+        holders: BTreeSet<usize>,
+        copies: u64,
+        is_part: bool,
+        blocks: u64,
+        is_outside: bool,
+    }
+
+    proptest! {
+        #[test]
+        fn the_sums_are_those_of_each_inode_by_itself_however_many_rows_are_in_memory(
+            drawn in proptest::collection::vec(piece(), 0..12),
+            asked in proptest::collection::vec(stats(), 0..4),
+            rows_at_once in 1_usize..200,
+        ) {
+            let links: Vec<Links> = drawn.iter().map(|piece| Links::new(piece.links.clone())).collect();
+            let mut known: BTreeMap<u64, Known> = BTreeMap::new();
+            for piece in &drawn {
+                for link in &piece.links {
+                    let inode = known.entry(link.inode).or_default();
+                    inode.holders.extend(&piece.holders);
+                    inode.copies += piece.holders.len() as u64;
+                    inode.is_part |= piece.is_part;
+                    inode.blocks = inode.blocks.max(link.blocks);
+                    inode.is_outside |= link.is_outside;
+                }
+            }
+            let mut most: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+            for stat in asked.iter().flatten() {
+                let best = most.entry(stat.inode).or_default();
+                *best = (stat.links, stat.blocks).max(*best);
+            }
+            let (mut outside, mut too_few) = (InodeSet::default(), Vec::new());
+            let mut classes: BTreeMap<(Vec<usize>, bool, bool), (u64, u64)> = BTreeMap::new();
+            for (inode, known) in &mut known {
+                if let Some((links, blocks)) = most.get(inode) {
+                    (known.is_outside, known.blocks) = (*links > known.copies, *blocks);
+                    if *links < known.copies {
+                        too_few.push(*inode);
+                    }
+                }
+                if known.is_outside {
+                    outside.insert(*inode);
+                }
+                let holders = known.holders.iter().copied().collect();
+                let class = classes.entry((holders, known.is_outside, known.is_part)).or_default();
+                *class = (class.0 + 1, class.1 + known.blocks * 512);
+            }
+            let wanted: BTreeSet<_> = classes.into_iter().collect();
+            let asked: Vec<InodeStats> = asked.into_iter().map(InodeStats::new).collect();
+            let asked: Vec<&InodeStats> = asked.iter().collect();
+            for at_once in [Some(rows_at_once), None] {
+                let mut sets = HolderSets::default();
+                let pieces: Vec<Piece<'_>> = drawn.iter().zip(&links).map(|(piece, links)| {
+                    let holders: Holders = piece.holders.iter().copied().collect();
+                    let copies = piece.holders.len() as u64;
+                    Piece { holders: sets.id(&holders), copies, is_part: piece.is_part, links }
+                }).collect();
+                let summed = match at_once {
+                    Some(rows) => sum_up_in_ranges(&pieces, &mut sets, &asked, vec![7], rows),
+                    None => sum_up(&pieces, &mut sets, &asked, vec![7]),
+                };
+                let row = |class: &Class| {
+                    let key = (class.holders.iter().collect(), class.is_outside, class.is_part);
+                    (key, (class.inodes, class.allocated_bytes))
+                };
+                prop_assert_eq!(summed.space.classes().iter().map(row).collect::<BTreeSet<_>>(), wanted.clone());
+                prop_assert_eq!((&summed.outside, &summed.too_few), (&outside, &too_few));
+            }
+        }
     }
 }

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::exec::{self, PartOnDisk};
 use crate::fs::Dir;
-use crate::model::{Placement, SnapshotId, Warning, WarningKind};
-use crate::plan::InodeStat;
+use crate::model::{InodeStats, Placement, SnapshotId, Warning, WarningKind};
 use crate::repo::{
     Event, Holding, Holdings, Index, InstanceId, InstanceOrigin, PartInstance, PartKey, PartRecord, Repository,
     SnapshotState, read_parts,
@@ -33,7 +32,7 @@ pub(super) struct HoldingsReader<'a> {
     /// Snapshots some of whose parts could not be read.
     incomplete: Vec<SnapshotId>,
     /// Files outside parts, of the snapshots whose were read: a dump can be a link.
-    rest_asked: BTreeMap<SnapshotId, Vec<InodeStat>>,
+    rest_asked: BTreeMap<SnapshotId, InodeStats>,
 }
 
 impl<'a> HoldingsReader<'a> {
@@ -52,7 +51,7 @@ impl<'a> HoldingsReader<'a> {
     }
 
     /// The links of files outside parts, by snapshot, for the snapshots whose were read.
-    pub(super) fn take_links_outside_parts(&mut self) -> BTreeMap<SnapshotId, Vec<InodeStat>> {
+    pub(super) fn take_links_outside_parts(&mut self) -> BTreeMap<SnapshotId, InodeStats> {
         std::mem::take(&mut self.rest_asked)
     }
 
@@ -91,7 +90,7 @@ impl<'a> HoldingsReader<'a> {
         self.warnings.extend(found.problems.iter().map(not_counted));
         if found.problems.is_empty() {
             self.holdings.set_rest(id, found.rest());
-            self.rest_asked.insert(id, found.asked);
+            self.rest_asked.insert(id, InodeStats::new(found.files));
         }
     }
 

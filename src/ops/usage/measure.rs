@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use rayon::ThreadPool;
 
-use crate::exec::{self, StatRequest, TreeContents};
+use crate::exec::{self, StatRequest, StatResult, TreeContents};
 use crate::fs::{Dir, ErrorKind};
-use crate::model::{InodeSet, Link, Links, PathMap, SnapshotId, Warning, WarningKind, count};
-use crate::plan::{HolderSets, Holders, InodeStat, Piece, SetId, Space, Summed, sum_up};
+use crate::model::{InodeSet, InodeStats, Link, Links, PathMap, SnapshotId, Warning, WarningKind, count};
+use crate::plan::{HolderSets, Holders, Piece, SetId, Space, Summed, sum_up};
 use crate::repo::{Holding, Holdings, Index, InstanceId, Repository, SeriesOf, Summary};
 
 use super::hold::{HoldingsReader, not_counted};
@@ -50,7 +50,8 @@ pub struct Measured {
     pub cost: Cost,
     pub(super) other_trees: OtherTreeContents,
     pub(super) holdings: Holdings,
-    pub(super) asked: Vec<InodeStat>,
+    /// Files of instances that were stat'ed.
+    pub(super) asked: BTreeMap<InstanceId, InodeStats>,
     /// Snapshots that differed from the index.
     pub(super) differing: BTreeSet<SnapshotId>,
 }
@@ -100,6 +101,10 @@ impl Measured {
 /// Files that appear or disappear during a count may be counted twice or not at all. Then the count is repeated, up to
 /// this many times.
 const ATTEMPTS: usize = 3;
+
+/// The number of parts whose names are in memory while their files are read: millions of files are in a hundred thousand
+/// parts.
+const ASKED_AT_ONCE: usize = 1 << 14;
 
 /// Computes what every snapshot holds, and stores new facts in the index.
 ///
@@ -161,7 +166,7 @@ pub(super) fn measure_without(
         let Counting { summaries, removed, mut holdings, mut warnings, .. } = counting;
         if stood_still {
             let began = Instant::now();
-            pool.install(|| keep(&mut holdings, &questions, &summed.outside));
+            pool.install(|| keep(&mut holdings, &questions.asked, &summed.outside));
             index.keep_holdings(repository, &mut holdings);
             cost.index += began.elapsed();
         }
@@ -206,7 +211,7 @@ struct Counting<'a> {
     /// All contents of snapshots whose parts nothing lists.
     trees: BTreeMap<SnapshotId, TreeContents>,
     /// Files outside parts, of those other snapshots whose were read.
-    rest_asked: BTreeMap<SnapshotId, Vec<InodeStat>>,
+    rest_asked: BTreeMap<SnapshotId, InodeStats>,
     warnings: Vec<Warning>,
     cost: &'a mut Cost,
 }
@@ -216,8 +221,8 @@ struct Counting<'a> {
 struct StatBatch {
     /// For each snapshot the instances to stat there; each instance occurs once.
     instances: BTreeMap<SnapshotId, Vec<InstanceId>>,
-    /// The results, in ascending order of inodes, each inode once.
-    asked: Vec<InodeStat>,
+    /// The results, for each of those instances that could be read.
+    asked: BTreeMap<InstanceId, InodeStats>,
 }
 
 impl Counting<'_> {
@@ -283,12 +288,15 @@ impl Counting<'_> {
         let mut others = Vec::new();
         for (id, dir) in self.dirs() {
             let (Some(dir), Some(instances)) = (dir, questions.instances.get(&id)) else { continue };
-            let ask = |instance: &InstanceId| {
-                let instance = self.holdings.instance(*instance)?;
-                Some(StatRequest { origin: instance.origin()?, links: instance.links() })
+            let ask = |number: &InstanceId| {
+                let instance = self.holdings.instance(*number)?;
+                Some(StatRequest { instance: *number, origin: instance.origin()?, links: instance.links() })
             };
-            let asked: Vec<StatRequest<'_>> = instances.iter().filter_map(ask).collect();
-            let answers = self.pool.install(|| exec::ask_again(&dir, &asked));
+            let mut answers = StatResult::default();
+            for instances in instances.chunks(ASKED_AT_ONCE) {
+                let asked: Vec<StatRequest<'_>> = instances.iter().filter_map(ask).collect();
+                answers.add(self.pool.install(|| exec::ask_again(&dir, &asked)));
+            }
             questions.asked.extend(answers.asked);
             let missing = |error: &crate::fs::FsError| error.kind() == ErrorKind::NotFound;
             // A whole snapshot that went away was removed, which the next reading of the names shows.
@@ -299,8 +307,7 @@ impl Counting<'_> {
             let problems = answers.problems.iter().filter(|error| is_there || !missing(error));
             self.warnings.extend(problems.map(|error| not_counted(crate::monitor::chain(error))));
         }
-        self.cost.asked_files += questions.asked.len() as u64;
-        once_each(&mut questions.asked);
+        self.cost.asked_files += questions.asked.values().map(|stats| stats.len() as u64).sum::<u64>();
         self.cost.stat += began.elapsed();
         others
     }
@@ -313,7 +320,7 @@ impl Counting<'_> {
         Ok(other_trees)
     }
 
-    fn sum_up(&mut self, asked: &[InodeStat], other_trees: &OtherTreeContents) -> Summed {
+    fn sum_up(&mut self, asked: &BTreeMap<InstanceId, InodeStats>, other_trees: &OtherTreeContents) -> Summed {
         let began = Instant::now();
         let ids: Vec<SnapshotId> =
             self.summaries.iter().map(|summary| summary.id).chain(self.removed.iter().copied()).collect();
@@ -321,12 +328,11 @@ impl Counting<'_> {
         let holders = instance_holders(&self.holdings, &ids, &mut sets);
         let mut pieces = pieces_of_parts(&self.holdings, &holders, &sets);
         let trees = Trees::new(self, &ids, other_trees);
-        let mut asked = asked.to_vec();
+        let mut asked: Vec<&InodeStats> = asked.values().collect();
         for (number, links, more) in &trees.rest {
             pieces.push(Piece { holders: sets.id(&[*number].into_iter().collect()), copies: 1, is_part: false, links });
-            asked.extend_from_slice(more);
+            asked.push(more);
         }
-        once_each(&mut asked);
         let summed = sum_up(&pieces, &mut sets, &asked, trees.directory_bytes);
         self.cost.sum += began.elapsed();
         summed
@@ -351,14 +357,6 @@ impl Counting<'_> {
 pub(super) fn each_once(warnings: &mut Vec<Warning>) {
     warnings.sort_by(|a, b| a.message.cmp(&b.message));
     warnings.dedup_by(|a, b| a.message == b.message);
-}
-
-/// Keeps the result with the most links for each inode. Trees that are being unlinked lose links during the count, and
-/// an inode with one link too few would count as the repository's alone.
-fn once_each(asked: &mut Vec<InodeStat>) {
-    asked.sort_unstable_by(|a, b| b.cmp(a));
-    asked.dedup_by_key(|asked| asked.inode);
-    asked.reverse();
 }
 
 /// The set of holders of each instance, by its number.
@@ -401,7 +399,7 @@ fn pieces_of_parts<'a>(
 
 /// Everything outside listed parts: the rest of each snapshot, and the other trees.
 struct Trees {
-    rest: Vec<(usize, Links, Vec<InodeStat>)>,
+    rest: Vec<(usize, Links, InodeStats)>,
     directory_bytes: Vec<u64>,
 }
 
@@ -411,7 +409,7 @@ impl Trees {
         for (number, id) in ids.iter().enumerate() {
             if let Some(found) = counting.trees.get(id) {
                 trees.directory_bytes.push(found.directory_bytes);
-                trees.rest.push((number, Links::new(found.links.clone()), found.asked.clone()));
+                trees.rest.push((number, found.links(), InodeStats::new(found.files.clone())));
                 continue;
             }
             let holding = counting.holdings.get(*id);
@@ -425,23 +423,23 @@ impl Trees {
             [&other_trees.trash, &other_trees.incoming, &other_trees.own_shadows].into_iter().enumerate()
         {
             trees.directory_bytes.push(found.directory_bytes);
-            trees.rest.push((ids.len() + more, Links::new(found.links.clone()), found.asked.clone()));
+            trees.rest.push((ids.len() + more, found.links(), InodeStats::new(found.files.clone())));
         }
         trees
     }
 }
 
 /// Stores the results in the instances that were read.
-fn keep(holdings: &mut Holdings, questions: &StatBatch, outside: &InodeSet) {
-    let asked = &questions.asked;
-    for id in questions.instances.values().flatten() {
+fn keep(holdings: &mut Holdings, asked: &BTreeMap<InstanceId, InodeStats>, outside: &InodeSet) {
+    for (id, stats) in asked {
         let Some(instance) = holdings.instance(*id) else { continue };
+        let mut stats = stats.iter().peekable();
         let learnt = |link: Link| {
-            let at = asked.partition_point(|asked| asked.inode < link.inode);
-            let known = asked.get(at).filter(|asked| asked.inode == link.inode && link.is_outside);
-            known.map_or(link, |asked| Link {
+            while stats.next_if(|stat| stat.inode < link.inode).is_some() {}
+            let known = stats.peek().filter(|stat| stat.inode == link.inode && link.is_outside);
+            known.map_or(link, |stat| Link {
                 inode: link.inode,
-                blocks: asked.blocks,
+                blocks: stat.blocks,
                 is_outside: outside.contains(link.inode),
             })
         };

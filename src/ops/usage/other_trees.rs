@@ -2,7 +2,7 @@
 
 use crate::exec::{self, TreeContents};
 use crate::fs::{Dir, EntryKind};
-use crate::model::{Links, PathMap};
+use crate::model::PathMap;
 use crate::ops::error::OpError;
 use crate::repo::Repository;
 
@@ -61,9 +61,8 @@ impl OtherTreeContents {
 
     /// Whether both contain the same files.
     pub(super) fn is_as(&self, other: &Self) -> bool {
-        let links = |contents: &Self| {
-            [&contents.trash, &contents.incoming, &contents.own_shadows].map(|found| Links::new(found.links.clone()))
-        };
+        let links =
+            |contents: &Self| [&contents.trash, &contents.incoming, &contents.own_shadows].map(TreeContents::links);
         links(self) == links(other)
     }
 
@@ -80,10 +79,10 @@ fn together<'a>(dirs: impl Iterator<Item = &'a Dir>) -> TreeContents {
 }
 
 fn foreign(dir: &Dir, found: TreeContents) -> ForeignShadow {
-    let mut asked = found.asked;
-    asked.sort_unstable();
+    let mut files = found.files;
+    files.sort_unstable();
     let (mut allocated_bytes, mut freed_bytes) = (0, found.directory_bytes);
-    for same in asked.chunk_by(|a, b| a.inode == b.inode) {
+    for same in files.chunk_by(|a, b| a.inode == b.inode) {
         let Some(first) = same.first() else { continue };
         allocated_bytes += first.blocks * 512;
         if first.links <= same.len() as u64 {
