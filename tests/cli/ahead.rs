@@ -7,7 +7,7 @@ use chsnap::fs::real;
 use chsnap::repo::{PartRecord, Repository, SnapshotState, read_parts};
 
 use crate::chsnap_command::Chsnap;
-use crate::freezer::{Freezer, SLOW};
+use crate::freezer::{SLOW, served_repository};
 
 /// As many as are looked at ahead.
 const PARTS: usize = 1000;
@@ -28,13 +28,10 @@ fn replace_a_file(shadow: &Path) {
 
 #[test]
 fn a_prefetched_part_equals_an_inspected_one() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     for number in 1..=PARTS {
         freezer.add_small_part(SLOW, &format!("all_{number}_{number}_0"));
     }
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let create = || chsnap.json(0, &["create", "--freeze", "all"])["id"].as_str().expect("an id").to_owned();
 
     // The first freeze takes the right to write from every file: what was seen before it is not what is frozen.
