@@ -19,7 +19,6 @@
 //! `CHSNAP_POWER_SEED` and `CHSNAP_POWER_SAMPLES` give other samples, and more of them.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +31,7 @@ use chsnap::ops::{self, OpError};
 use chsnap::repo::{Event, Locked, RepoError, Repository};
 use testkit::faulty::{Fault, FaultyVerbs};
 use testkit::recorder::{Record, Recorder};
-use testkit::tree::{Tree, tree};
+use testkit::tree::{Tree, regrown, tree};
 use testkit::world::{World, now, reference};
 
 /// What chsnap and the server never change once it is there.
@@ -142,15 +141,6 @@ fn start_anew(repository: &Path) {
             fs::write(&path, text.replace("\"boot\": \"", "\"boot\": \"another-")).expect("written");
         }
     }
-}
-
-/// A tree that was made again: its directories are other inodes.
-fn regrown(tree: &Tree, root: &Path) -> Tree {
-    let mut tree = tree.clone();
-    for (path, node) in tree.iter_mut().filter(|(_, node)| node.is_dir) {
-        node.inode = fs::symlink_metadata(root.join(path)).map_or(0, |metadata| metadata.ino());
-    }
-    tree
 }
 
 fn ids(repository: &Repository) -> Vec<SnapshotId> {
