@@ -213,7 +213,7 @@ impl fmt::Display for StepSkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoNewSnapshot => "there is no new snapshot",
-            Self::NoPolicy => "no policy is configured: [prune] in the configuration has it",
+            Self::NoPolicy => "no policy is configured ([prune] in the configuration)",
             Self::Interrupted => "the run was interrupted",
         })
     }

@@ -130,7 +130,7 @@ impl KnownTables {
 
     fn cannot(&mut self, reason: &str) {
         self.unreadable
-            .get_or_insert_with(|| format!("not everything that would tell whose it is can be read: {reason}"));
+            .get_or_insert_with(|| format!("some definitions cannot be read, and one of them may own it: {reason}"));
     }
 
     /// Reads `metadata/<database>/<table>.sql` of Ordinary databases, and `metadata/<database>.sql`.
