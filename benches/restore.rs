@@ -11,7 +11,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[allow(dead_code, reason = "this program uses a share of it")]
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;

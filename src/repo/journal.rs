@@ -96,7 +96,7 @@ impl Repository {
         if !(is_whole && all_files) {
             lines.extend(Index::remembered_lines(self));
         }
-        put_in_order(&mut lines);
+        sort_and_dedup(&mut lines);
         lines.retain(|line| line.event != Event::Newer);
         lines.into_iter().map(|line| (line.time, line.event)).collect()
     }
@@ -115,7 +115,7 @@ impl Repository {
         if !has_damage {
             lines.clear();
         }
-        put_in_order(&mut lines);
+        sort_and_dedup(&mut lines);
         (is_whole && all_files).then_some(lines)
     }
 
@@ -258,7 +258,7 @@ impl Repository {
     }
 }
 
-fn put_in_order(lines: &mut Vec<Line>) {
+fn sort_and_dedup(lines: &mut Vec<Line>) {
     lines.sort_by_key(|line| (line.number, line.time));
     lines.dedup();
 }

@@ -5,7 +5,7 @@
 //! the states that the disk may hold at a cut, and each is made as a tree, at the same place and of the same live
 //! inodes, checked, and used on. Live data and what stood before the command count as durable.
 //!
-//! - *Journalled*, as ext4 and XFS are: names and attributes reach the disk in the order in which they changed. A sync
+//! - *Journaled*, as ext4 and XFS are: names and attributes reach the disk in the order in which they changed. A sync
 //!   of an inode forces the journal up to the last change that concerns it. Tried whole: every prefix that the syncs
 //!   before a cut allow.
 //! - *Weak*, as POSIX is and as a log of single inodes (btrfs) may come out: each directory has an order of its own, and
@@ -207,12 +207,12 @@ fn init_and_the_first_create_survive_a_power_cut() {
     let recording = Recording::of(World::without_repository());
     let verbs = recording.verbs(real());
     ops::init(&recording.world.repository(), now(), &verbs).expect("made");
-    let initialised = recording.calls();
+    let initialized = recording.calls();
     let made = recording.world.create(&verbs, PlaceMode::Auto).expect("a snapshot").id;
     recording.cut(|world, cut| {
         match Repository::open(&world.repository(), &real()) {
             Err(RepoError::NotARepository { .. }) => {
-                assert!(cut.calls < initialised, "the repository is gone: {}", cut.context);
+                assert!(cut.calls < initialized, "the repository is gone: {}", cut.context);
                 ops::init(&world.repository(), now(), &real()).expect("made again");
             }
             result => drop(result.expect("a repository")),
