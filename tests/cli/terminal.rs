@@ -169,7 +169,7 @@ fn bars_fit_a_narrow_terminal_and_fill_a_wide_one() {
 }
 
 #[test]
-fn bars_have_colours_only_where_they_are_wanted() {
+fn bars_have_colors_only_where_they_are_wanted() {
     let has_colour = |text: &str| text.contains("\u{1b}[32m");
     assert!(has_colour(&on_a_terminal(120, &[], "")));
     assert!(!has_colour(&on_a_terminal(120, &[("NO_COLOR", "1")], "")));
