@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, globals: &Globals, invocation: &Invocation, outpu
     }
 }
 
-/// What the nightly run would do, according to the configuration.
+/// The steps of the nightly run, according to the configuration.
 fn tonight(
     globals: &Globals,
     invocation: &Invocation,

@@ -12,7 +12,7 @@ use crate::model::{Link, Links, PartName, TableName};
 use crate::plan::InodeStat;
 use crate::repo::{self, FilesOutsideParts, InstanceOrigin, PartInstance, PartRecord};
 
-/// What was found in a tree.
+/// The contents of a tree.
 #[derive(Clone, Debug, Default)]
 pub struct TreeContents {
     /// Its files.
@@ -21,7 +21,7 @@ pub struct TreeContents {
     pub asked: Vec<InodeStat>,
     /// Allocated bytes of its directories.
     pub directory_bytes: u64,
-    /// What could not be read.
+    /// The entries that could not be read.
     pub problems: Vec<String>,
 }
 
@@ -240,7 +240,7 @@ pub struct StatResult {
     pub asked: Vec<InodeStat>,
     /// The paths, below the snapshot, of parts that do not have the files that they should have.
     pub others: Vec<PathBuf>,
-    /// What could not be read, and why.
+    /// The entries that could not be read, with the reasons.
     pub problems: Vec<FsError>,
 }
 

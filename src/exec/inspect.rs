@@ -40,7 +40,7 @@ pub struct Inspected {
     pub links: Links,
     /// Why its files cannot be compared with its checksums, if they cannot.
     pub unverifiable: Option<String>,
-    /// What is missing, unexpected or of the wrong size. Empty for a sound part.
+    /// The files that are missing, unexpected or of the wrong size. Empty for a sound part.
     pub problems: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsErr
     inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, stats: &stats })
 }
 
-/// What is known about a part before it is inspected.
+/// The facts about a part that are known before it is inspected.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AlreadyRead<'a> {
     /// The content of some of its files when they were read.

@@ -19,7 +19,7 @@ pub(super) type NamesInPart<'a> = Vec<(&'a str, Vec<&'a OsStr>)>;
 pub(super) struct InspectedFile {
     /// The directory that it is in.
     pub dir: Arc<Dir>,
-    /// That directory's path below the part; empty for the part itself.
+    /// The path of that directory below the part; empty for the part itself.
     pub directory: String,
     /// Its name.
     pub name: String,

@@ -41,7 +41,7 @@ pub(super) struct SavedFile {
 pub struct SavedPart {
     /// How many of its entries belong in a copy of it.
     entries: usize,
-    /// Those that a freeze leaves out.
+    /// The files that a freeze leaves out.
     left_out: Box<[SavedFile]>,
     /// The content of its small files, including those that a freeze leaves out.
     pub(super) read: Arc<[ReadFile]>,
@@ -52,7 +52,7 @@ pub struct SavedPart {
 /// Parts that were there when they were read.
 pub type SavedParts = HashMap<PartName, SavedPart>;
 
-/// What happened to the files that a freeze leaves out of a part.
+/// The outcome for the files that a freeze leaves out of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOutFiles {
     /// The part in the snapshot has them.

@@ -119,8 +119,8 @@ impl Repository {
         (is_whole && all_files).then_some(lines)
     }
 
-    /// What cannot be read of the journal: its events are unknown, and nothing else is lost. In the order of the files'
-    /// names.
+    /// The parts of the journal that cannot be read, in the order of the files' names. Their events are unknown, and nothing
+    /// else is lost.
     #[must_use]
     pub fn journal_gaps(&self) -> Vec<JournalGap> {
         let (mut gaps, mut unreadable) = (Vec::new(), Vec::new());
@@ -263,7 +263,7 @@ fn sort_and_dedup(lines: &mut Vec<Line>) {
     lines.dedup();
 }
 
-/// What cannot be read of the journal: lines of a file, a file, or all of it.
+/// A part of the journal that cannot be read: lines of a file, a file, or all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalGap {
     /// The file in `journal/`; empty if the directory itself cannot be read.

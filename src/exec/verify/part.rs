@@ -46,7 +46,7 @@ struct InodeExpectations {
     expected: Vec<ExpectedAtPath>,
 }
 
-/// What is expected of an inode at a path in the part, in the snapshots that have it there.
+/// The expectations of an inode at a path in the part, in the snapshots that have it there.
 struct ExpectedAtPath {
     path: String,
     expected: ExpectedFile,
@@ -55,7 +55,7 @@ struct ExpectedAtPath {
     noted: bool,
 }
 
-/// What was found about one inode.
+/// The findings about one inode.
 #[derive(Default)]
 struct CheckedInode {
     findings: Vec<PartFinding>,
