@@ -139,10 +139,10 @@ impl Bench {
     /// Every procedure once, each time another one first, and the one by hand last.
     ///
     /// What the others leave stays until the end: ext4 passes over inodes that were freed less than a minute ago, one by
-    /// one, which would slow whoever comes next. Only the procedure by hand removes something, so it is waited for.
+    /// one, which would slow the next procedure. Only the procedure by hand removes something, so it is waited for.
     fn round(&mut self, number: usize) -> Round {
         let mut round = BTreeMap::new();
-        // After the pause caches are cold, and whoever came first would pay for that: this one is not counted.
+        // After the pause caches are cold, and the first procedure would pay for that: this one is not counted.
         self.freeze(false);
         let mut order = [
             Procedure::FreezeAndSync,

@@ -493,7 +493,7 @@ impl Bench<'_> {
 }
 
 /// Seconds of something before which nothing is left to be written, of the tables' own disk neither: a server syncs
-/// nothing, and whoever came first would wait for what it wrote.
+/// nothing, and the first one would wait for its own writes.
 fn timed(mut body: impl FnMut() -> f64) -> f64 {
     nix::unistd::sync();
     body()

@@ -121,7 +121,7 @@ fn every_answer_in_json_is_one_document_on_one_of_the_two_streams() {
     }
 }
 
-/// What a `create` of a table that takes two seconds writes to a terminal of so many columns, and nothing else.
+/// The output to a terminal of this width of a `create` whose table takes two seconds.
 fn on_a_terminal(columns: u32, environment: &[(&str, &str)], arguments: &str) -> String {
     let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");

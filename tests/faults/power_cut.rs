@@ -1,9 +1,10 @@
 //! The crash contract under power cuts: unsynced changes may be on disk or not, in any order that a filesystem may have
 //! written them, and the contract of `tests/faults/crash.rs` still holds.
 //!
-//! A command runs by verbs that record every change, the server's own included, which nobody syncs. Of the record come
-//! the states that the disk may hold at a cut, and each is made as a tree, at the same place and of the same live
-//! inodes, checked, and used on. Live data and what stood before the command count as durable.
+//! A command runs with mutations that record every change, including those of the server, which does not sync them. The
+//! states that the disk may have at a cut are computed from the record. Each of them is made as a tree, at the same path
+//! and with the same live inodes, checked, and used by the next command. Live data and everything that existed before the
+//! command count as durable.
 //!
 //! - *Journaled*, as ext4 and XFS are: names and attributes reach the disk in the order in which they changed. A sync
 //!   of an inode forces the journal up to the last change that concerns it. Tried whole: every prefix that the syncs
@@ -14,7 +15,7 @@
 //!
 //! In both a rename is whole or not at all, over an older file and between two directories too: so do all journalling
 //! and copy-on-write filesystems, and without that no commit by rename would be one. Bytes that neither an fsync of
-//! their file nor a syncfs covers are there, lost, half there, or zeros, whatever became of the file's name.
+//! their file nor a syncfs covers are there, lost, half there, or zeros, whether the file has its name or not.
 //!
 //! `CHSNAP_POWER_SEED` and `CHSNAP_POWER_SAMPLES` give other samples, and more of them.
 

@@ -28,7 +28,7 @@ impl Copier<'_> {
         timed(script, &[from, &all.join(name), Path::new(&link)])
     }
 
-    /// Seconds of `rsnapshot`, whose snapshots of `from` are below `rsnapshot/`; none where it is not installed.
+    /// Seconds of `rsnapshot`, whose snapshots of `from` are below `rsnapshot/`; `None` if it is not installed.
     pub fn rsnapshot(&self, from: &Path) -> Option<f64> {
         if !is_installed("rsnapshot") || !is_installed("rsync") {
             return None;
