@@ -131,7 +131,8 @@ fn a_write_error_of_a_background_sync_fails_the_run() {
         world.create(&real(), PlaceMode::Auto).expect("a snapshot of them");
         let faulty = Arc::new(FaultyVerbs::new(0, Fault::First("sync_filesystem", Errno::IO)));
         let verbs: Arc<dyn Mutations> = Arc::clone(&faulty) as Arc<dyn Mutations>;
-        let error = world.create_of(&verbs, PlaceMode::Auto, freeze).map(|report| report.id).expect_err("the sync failed");
+        let error =
+            world.create_of(&verbs, PlaceMode::Auto, freeze).map(|report| report.id).expect_err("the sync failed");
         assert!(format!("{error:?}").contains("sync"), "{error:?}");
         assert!(faulty.firsts() > 1, "the last sync, which found nothing wrong, is not the one that failed");
         assert_eq!(ids(&world).len(), 2, "{freeze:?}");

@@ -6,16 +6,15 @@
 //! and with the same live inodes, checked, and used by the next command. Live data and everything that existed before the
 //! command count as durable.
 //!
-//! - *Journaled*, as ext4 and XFS are: names and attributes reach the disk in the order in which they changed. A sync
-//!   of an inode forces the journal up to the last change that concerns it. Tried whole: every prefix that the syncs
-//!   before a cut allow.
-//! - *Weak*, as POSIX is and as a log of single inodes (btrfs) may come out: each directory has an order of its own, and
-//!   what one fsync makes durable is the entries of that directory, not its own entry in the one above. Tried: each
-//!   directory alone ahead of all others, or behind them, and samples.
+//! - *Journaled*, as ext4 and XFS are: changes of names and attributes reach the disk in their order. A sync of an inode
+//!   forces the journal up to the last change of that inode. All prefixes that the syncs before a cut allow are tried.
+//! - *Weak*, as POSIX allows, and as a log of single inodes (btrfs) may behave: each directory has an order of its own,
+//!   and fsync of a directory makes its entries durable, but not its own entry in its parent. Tried are states in which
+//!   one directory is ahead of all others or behind them, and random samples.
 //!
-//! In both a rename is whole or not at all, over an older file and between two directories too: so do all journalling
-//! and copy-on-write filesystems, and without that no commit by rename would be one. Bytes that neither an fsync of
-//! their file nor a syncfs covers are there, lost, half there, or zeros, whether the file has its name or not.
+//! In both models a rename is atomic, also over an existing file and between two directories: every journaling or
+//! copy-on-write filesystem guarantees this, and a commit by rename relies on it. Bytes of a file that neither fsync nor
+//! syncfs has covered may be there, lost, half there, or zeros, whether the file has its name or not.
 //!
 //! `CHSNAP_POWER_SEED` and `CHSNAP_POWER_SAMPLES` give other samples, and more of them.
 
