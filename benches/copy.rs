@@ -11,15 +11,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-mod section;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +19,9 @@ use std::process::Command;
 use clap::Parser;
 use serde_json::Value;
 
-use section::{Spread, thousands};
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{machine, measure, program};
 use testkit::chsnap_command::Chsnap;
 use testkit::freezer::Freezer;
 use testkit::hoard::Numbers;
@@ -46,12 +39,8 @@ struct Args {
     /// Measured runs, each on a filesystem of its own
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// One part in this number is new in the second night.
@@ -59,11 +48,11 @@ const NEW_SHARE: u32 = 50;
 const FILE_BYTES: u64 = 24_000;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     let rounds: Vec<[Seconds; 2]> = (0..args.rounds).map(|round| measured(&args, round)).collect();
     table(&args, &rounds, &mut text).expect("a String takes everything");
-    program::finish(&text, args.output.as_deref(), "copy");
+    program::finish(&text, &args.common, "copy");
 }
 
 /// Seconds by `copy`, by rsync and by `create`; none by what is not installed.

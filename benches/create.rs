@@ -13,18 +13,8 @@
 
 #[path = "support/looking.rs"]
 mod looking;
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
 #[path = "support/report.rs"]
 mod report;
-#[path = "support/section.rs"]
-mod section;
-#[path = "support/threads.rs"]
-mod threads;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -33,11 +23,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use serde_json::Value;
 
-use measure::Measured;
 use report::{Procedure, Round, Series};
+use testkit::bench::measure::Measured;
+use testkit::bench::program::{CommonArgs, Engines};
+use testkit::bench::{machine, measure, program};
 use testkit::chsnap_command::Chsnap;
 use testkit::engine::{Engine, Kind};
 
@@ -53,21 +45,8 @@ struct Args {
     /// Which ClickHouse
     #[arg(long, default_value = "both")]
     engine: Engines,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Engines {
-    #[value(name = "18")]
-    Old,
-    #[value(name = "26")]
-    New,
-    Both,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// Partitions of one INSERT: the server's default limit.
@@ -79,16 +58,12 @@ const CHANGED_SHARE: u32 = 50;
 const ROWS_PER_PART: u32 = 100;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
-    let kinds = match args.engine {
-        Engines::Old => vec![Kind::V18],
-        Engines::New => vec![Kind::V26],
-        Engines::Both => Kind::ALL.to_vec(),
-    };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
+    let kinds = args.engine.kinds();
     let machine = machine::describe(&std::env::temp_dir());
     let series: Vec<Series> = kinds.into_iter().map(|kind| Bench::prepare(kind, &args).run(args.rounds)).collect();
     let text = report::markdown(&machine, &series);
-    program::finish(&text, args.output.as_deref(), "results");
+    program::finish(&text, &args.common, "results");
 }
 
 /// One table on one engine, and a repository next to its data.
@@ -164,10 +139,10 @@ impl Bench {
     /// Every procedure once, each time another one first, and the one by hand last.
     ///
     /// What the others leave stays until the end: ext4 passes over inodes that were freed less than a minute ago, one by
-    /// one, which would slow whoever comes next. Only the procedure by hand removes something, so it is waited for.
+    /// one, which would slow the next procedure. Only the procedure by hand removes something, so it is waited for.
     fn round(&mut self, number: usize) -> Round {
         let mut round = BTreeMap::new();
-        // After the pause caches are cold, and whoever came first would pay for that: this one is not counted.
+        // After the pause caches are cold, and the first procedure would pay for that: this one is not counted.
         self.freeze(false);
         let mut order = [
             Procedure::FreezeAndSync,

@@ -14,19 +14,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "support/copies.rs"]
-mod copies;
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-mod section;
-#[path = "support/threads.rs"]
-mod threads;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,8 +22,10 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::Value;
 
-use copies::{Copier, allocated_bytes, shell};
-use section::{Spread, thousands};
+use testkit::bench::copies::{Copier, allocated_bytes, shell};
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{copies, machine, measure, program, threads};
 use testkit::chsnap_command::Chsnap;
 use testkit::engine::{Engine, Kind};
 use testkit::nfs_calls::{Calls, calls, difference};
@@ -60,12 +49,8 @@ struct Args {
     /// Measure only the series of nights, onto this existing folder of another filesystem
     #[arg(long, value_name = "DIR")]
     onto: Option<PathBuf>,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// Columns of the table of large files: a mutation of one rewrites an eighth.
@@ -74,7 +59,7 @@ const LARGE_PARTS: u64 = 200;
 const CHANGED_SHARE: u32 = 50;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     let missing = copies::missing();
     if !missing.is_empty() {
@@ -83,7 +68,7 @@ fn main() {
     if let Some(onto) = &args.onto {
         let bench = Bench { engine: Engine::start(Kind::V26), disk: Disk::Folder(onto.clone()), args: &args };
         bench.series(&machine::filesystem(onto), &mut text).expect("a String takes everything");
-        program::finish(&text, args.output.as_deref(), "elsewhere");
+        program::finish(&text, &args.common, "elsewhere");
         return;
     }
     for tool in ["mkfs.ext4", "mkfs.xfs"] {
@@ -94,7 +79,7 @@ fn main() {
         let bench = Bench { engine, disk: Disk::Made(disk), args: &args };
         bench.series(name, &mut text).and_then(|()| bench.large(name, &mut text)).expect("a String takes everything");
     }
-    program::finish(&text, args.output.as_deref(), "elsewhere");
+    program::finish(&text, &args.common, "elsewhere");
 }
 
 /// An engine, and the other filesystem.
@@ -508,7 +493,7 @@ impl Bench<'_> {
 }
 
 /// Seconds of something before which nothing is left to be written, of the tables' own disk neither: a server syncs
-/// nothing, and whoever came first would wait for what it wrote.
+/// nothing, and the first one would wait for its own writes.
 fn timed(mut body: impl FnMut() -> f64) -> f64 {
     nix::unistd::sync();
     body()

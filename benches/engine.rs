@@ -10,14 +10,8 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "support/machine.rs"]
-mod machine;
 #[path = "support/raw.rs"]
 mod raw;
-#[path = "support/section.rs"]
-mod section;
-#[path = "support/threads.rs"]
-mod threads;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,7 +28,9 @@ use rayon::ThreadPool;
 use tempfile::TempDir;
 
 use raw::Shape;
-use section::{Spread, thousands};
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{machine, program};
 
 #[derive(Debug, Parser)]
 #[command(about = "Times linking and removing of a tree against cp, rsync, rm and bare system calls")]
@@ -54,12 +50,8 @@ struct Args {
     /// Seconds between rounds; 0 for a filesystem that does not avoid inodes that were just freed
     #[arg(long, default_value_t = FREED_INODES_ARE_AVOIDED_FOR)]
     pause: u64,
-    /// Write the results into this Markdown file, between their two markers
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// A program that links or removes.
@@ -118,28 +110,14 @@ const BYTES: usize = 300;
 type Round = BTreeMap<(Job, Program), f64>;
 
 fn main() {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        // Test runners start this program too, with options of their own.
-        Err(_) if !std::env::args().any(|argument| argument == "--bench") => return,
-        Err(error) => error.exit(),
-    };
-    if !args.bench {
-        println!("this is run by cargo bench");
-        return;
-    }
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let machine = machine::describe(&std::env::temp_dir());
     let mut bench = Bench::prepare(&args);
     bench.choose_threads(&args.threads);
     bench.round(0);
     let rounds: Vec<Round> = (1..=args.rounds).map(|number| bench.round(number)).collect();
     let text = bench.markdown(&machine, &rounds);
-    println!("\n{text}");
-    if let Some(path) = &args.output {
-        section::write(path, "engine", &text)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
-        println!("written to {}", path.display());
-    }
+    program::finish(&text, &args.common, "engine");
 }
 
 struct Bench {

@@ -12,15 +12,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-mod section;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +21,9 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use section::{Spread, thousands};
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{machine, measure, program};
 use testkit::chsnap_command::Chsnap;
 use testkit::counting_proxy::{Counted, CountingProxy};
 use testkit::object_store::{KEY, ObjectServer, SECRET};
@@ -54,12 +47,8 @@ struct Args {
     /// Measured runs, each into a bucket of its own
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// One part in this number is new in the second night.
@@ -67,11 +56,11 @@ const NEW_SHARE: u64 = 50;
 const SMALL_BYTES: usize = 8 << 10;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     let rounds: Vec<Round> = (0..args.rounds).map(|round| measured(&args, round)).collect();
     table(&args, &rounds, &mut text).expect("a String takes everything");
-    program::finish(&text, args.output.as_deref(), "remote");
+    program::finish(&text, &args.common, "remote");
 }
 
 /// Seconds, with the requests and bytes that the store counted.

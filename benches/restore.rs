@@ -11,31 +11,19 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[allow(dead_code, reason = "this program uses a share of it")]
-#[path = "support/copies.rs"]
-mod copies;
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-mod section;
-#[path = "support/threads.rs"]
-mod threads;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use serde_json::Value;
 
-use copies::{bare_links, shell};
-use section::{Spread, thousands};
+use testkit::bench::copies::{bare_links, shell};
+use testkit::bench::program::{CommonArgs, Engines};
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{machine, measure, program, threads};
 use testkit::chsnap_command::Chsnap;
 use testkit::engine::{Engine, Kind};
 use testkit::small_disk::SmallDisk;
@@ -52,21 +40,8 @@ struct Args {
     /// Which ClickHouse
     #[arg(long, default_value = "both")]
     engine: Engines,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Engines {
-    #[value(name = "18")]
-    Old,
-    #[value(name = "26")]
-    New,
-    Both,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// Partitions of one INSERT: the server's default limit.
@@ -131,12 +106,8 @@ struct Round {
 }
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
-    let kinds = match args.engine {
-        Engines::Old => vec![Kind::V18],
-        Engines::New => vec![Kind::V26],
-        Engines::Both => Kind::ALL.to_vec(),
-    };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
+    let kinds = args.engine.kinds();
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     for kind in kinds {
         let bench = Bench::prepare(kind, args.parts);
@@ -144,7 +115,7 @@ fn main() {
         let rounds: Vec<Round> = (1..=args.rounds).map(|number| bench.round(number)).collect();
         bench.report(&rounds, &mut text).expect("a String takes everything");
     }
-    program::finish(&text, args.output.as_deref(), "restore");
+    program::finish(&text, &args.common, "restore");
 }
 
 /// One table on one engine, with a snapshot next to its data and one on another filesystem.

@@ -13,21 +13,6 @@
 #![expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "support/copies.rs"]
-#[allow(dead_code, reason = "this program uses a share of it")]
-mod copies;
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-#[allow(dead_code, reason = "this program uses a share of it")]
-mod section;
-#[path = "support/threads.rs"]
-mod threads;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -37,7 +22,9 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::Value;
 
-use section::thousands;
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::thousands;
+use testkit::bench::{copies, machine, measure, program, threads};
 use testkit::chsnap_command::Chsnap;
 use testkit::engine::{Engine, Kind};
 use testkit::freezer::Freezer;
@@ -55,12 +42,8 @@ struct Args {
     /// Parts of the one table of the third, each in a partition of its own
     #[arg(long, default_value_t = 100_000)]
     parts: u32,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// One part, table or partition of this many changes between two nights.
@@ -71,7 +54,7 @@ const PARTS_OF_A_TABLE: u32 = 10;
 const MEMORY_LIMIT_MB: f64 = 500.0;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let mut text = format!("{}.\n", machine::describe(&std::env::temp_dir()));
     if args.files > 0 {
         files(args.files / FILES_OF_A_PART, &mut text).expect("a String takes everything");
@@ -84,7 +67,7 @@ fn main() {
         grown("parts of one table", args.parts, make_parts, change_parts, &mut text)
             .expect("a String takes everything");
     }
-    program::finish(&text, args.output.as_deref(), "scale");
+    program::finish(&text, &args.common, "scale");
 }
 
 /// A command that was run once: its seconds, its memory at most, its answer.

@@ -10,17 +10,8 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::print_stdout, reason = "this program answers a person")]
 
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-mod section;
-
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use chsnap::model::{Link, Links, PartName, PartitionId};
@@ -28,8 +19,10 @@ use chsnap::repo::{FilesOutsideParts, Index, InstanceOrigin, PartInstance};
 use clap::Parser;
 use serde_json::Value;
 
-use measure::Measured;
-use section::{Spread, thousands};
+use testkit::bench::measure::Measured;
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{machine, measure, program};
 use testkit::chsnap_command::Chsnap;
 use testkit::hoard::{Hoard, Numbers};
 
@@ -51,12 +44,8 @@ struct Args {
     /// Measured runs of each command
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 /// One part of this many differs in the next night.
@@ -66,11 +55,11 @@ const TIME_LIMIT_SECONDS: f64 = 1.0;
 const MEMORY_LIMIT_MB: f64 = 500.0;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let machine = machine::describe(&std::env::temp_dir());
     let mut text = format!("{machine}.\n");
     large(&args, &mut text).and_then(|()| real(&args, &mut text)).expect("a String takes everything");
-    program::finish(&text, args.output.as_deref(), "usage");
+    program::finish(&text, &args.common, "usage");
 }
 
 /// A command, as often as was asked for.

@@ -11,15 +11,6 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark that indexes wrongly stops")]
 #![expect(clippy::cast_precision_loss, reason = "a few significant digits are shown")]
 
-#[path = "support/machine.rs"]
-mod machine;
-#[path = "support/measure.rs"]
-mod measure;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/section.rs"]
-mod section;
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -32,7 +23,9 @@ use clap::Parser;
 use rustix::fs::Advice;
 use serde_json::Value;
 
-use section::{Spread, thousands};
+use testkit::bench::program::CommonArgs;
+use testkit::bench::section::{Spread, thousands};
+use testkit::bench::{machine, measure, program};
 use testkit::chsnap_command::Chsnap;
 use testkit::store::{Store, bytes, part_of};
 
@@ -45,12 +38,8 @@ struct Args {
     /// Measured runs of each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Write the results into this Markdown file, between its two markers where it has them
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Given by `cargo bench`
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    common: CommonArgs,
 }
 
 const AIM: f64 = 0.8;
@@ -61,10 +50,10 @@ const FILE_BYTES: u64 = 16 << 20;
 const PIECE_BYTES: usize = 1 << 20;
 
 fn main() {
-    let Some(args) = program::arguments(|args: &Args| args.bench) else { return };
+    let Some(args) = program::arguments(|args: &Args| &args.common) else { return };
     let machine = machine::describe(&std::env::temp_dir());
     let text = Bench::prepare(args.gigabytes).run(&machine, args.rounds);
-    program::finish(&text, args.output.as_deref(), "verify");
+    program::finish(&text, &args.common, "verify");
 }
 
 /// Bytes a second of each, in one round.

@@ -8,7 +8,7 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 
-use crate::threads;
+use testkit::bench::threads;
 
 /// Lists every part in the directory of a frozen table, asks for the inode of each file, and reads those that no checksums
 /// cover. Nothing is compared, hashed or kept.

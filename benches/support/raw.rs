@@ -9,7 +9,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use crate::threads;
+use testkit::bench::threads;
 
 /// This many directories, with this many files in each.
 #[derive(Clone, Copy, Debug)]

@@ -36,7 +36,7 @@ const ZSTD: u8 = 0x90;
 
 /// Decompresses all of `input` and verifies the hash of every block.
 ///
-/// What is allocated for a block is bounded by what its payload can yield, not by its header.
+/// The memory for a block is limited by the size that its payload can yield, not by its header.
 pub(super) fn decompress(input: &mut Input<'_>) -> Result<Vec<u8>, ChecksumsError> {
     let mut decompressed = Vec::new();
     let mut block = 0;

@@ -1,4 +1,4 @@
-//! What a part says about its own files: `checksums.txt` and the hashes in it.
+//! The list that a part has of its own files: `checksums.txt` and the hashes in it.
 //!
 //! A part of any `MergeTree` table carries a `checksums.txt` that lists the size and the hash of
 //! its files. [`Checksums::parse`] reads one, [`FileHasher`] computes the hash of a file to compare

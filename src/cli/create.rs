@@ -78,7 +78,7 @@ pub(super) struct Args {
     /// Tables that the server freezes at once [default: the number of cores, 4 at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     freeze_jobs: Option<u16>,
-    /// Threads of the server for each FREEZE [default: what it is set to]
+    /// Threads of the server for each FREEZE [default: the server's setting]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     freeze_threads: Option<u16>,
     /// Owners, modes, times and attributes that the repository's filesystem cannot keep

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args, globals: &Globals, invocation: &Invocation, outpu
     }
 }
 
-/// What the nightly run would do, according to the configuration.
+/// The steps of the nightly run, according to the configuration.
 fn tonight(
     globals: &Globals,
     invocation: &Invocation,
@@ -113,12 +113,12 @@ fn text(checks: &[DoctorCheck], columns: Width) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
-        let (colour, state) = match check.state {
+        let (color, state) = match check.state {
             CheckState::Ok => (AnsiColor::Green, "ok"),
             CheckState::Warning => (AnsiColor::Yellow, "warning"),
             CheckState::Fail => (AnsiColor::Red, "fail"),
         };
-        let style = Style::new().bold().fg_color(Some(colour.into()));
+        let style = Style::new().bold().fg_color(Some(color.into()));
         let message = render::safe(&check.message, MESSAGE_LIMIT);
         let indent = width + 11;
         let message = layout::paragraph(&message, columns, indent, indent);

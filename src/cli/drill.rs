@@ -37,8 +37,8 @@ const EXAMPLES: &str = "Values are compared where the snapshot was made with cre
     fingerprints always. Views, dictionaries and tables without data are made as well, if they name nothing outside the \
     drill's database and reach nothing outside the server; with --sample they are left out.
 
-Exit code 12: data is missing, different or noted as damaged. Exit code 3: something could not be tried that has data or \
-    should stay within the drill's database, or nothing was tried.
+Exit code 12: data is missing, different or noted as damaged. Exit code 3: a table with data could not be tried, a \
+    definition would reach outside the drill's database, or nothing was tried.
 
 Examples:
   chsnap drill

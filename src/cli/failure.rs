@@ -280,17 +280,17 @@ fn hint(error: &OpError) -> Option<String> {
         }
         OpError::PullRefused { .. } => "chsnap undo takes it back from the trash, chsnap rm moves one there",
         OpError::Reference(ReferenceError::NoSuchName { nearest: Some(nearest), .. }) => {
-            return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
+            return Some(format!("did you mean {nearest}? chsnap list shows all snapshots"));
         }
         OpError::Reference(ReferenceError::NotFound { nearest: Some(nearest), .. }) => {
-            return Some(format!("did you mean {nearest}? chsnap list shows the snapshots that there are"));
+            return Some(format!("did you mean {nearest}? chsnap list shows all snapshots"));
         }
         OpError::Reference(ReferenceError::Invalid { text }) => {
             return nearest(text, ["latest"]).map(|near| format!("did you mean {near}?"));
         }
         OpError::Reference(
             ReferenceError::NotFound { .. } | ReferenceError::NoSuchName { .. } | ReferenceError::TooFarBack { .. },
-        ) => "chsnap list shows the snapshots that there are",
+        ) => "chsnap list shows all snapshots",
         OpError::Reference(ReferenceError::InTrash { id }) => return Some(format!("chsnap undo {id} brings it back")),
         OpError::Reference(ReferenceError::AmbiguousName { .. }) => "name one of them by its id",
         OpError::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",

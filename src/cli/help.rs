@@ -18,6 +18,18 @@ pub(super) fn is_about_options(arguments: &[OsString]) -> bool {
     matches!(words.as_slice(), [help, topic] if *help == "help" && *topic == OPTIONS)
 }
 
+/// Whether the command line requests the version and has no other word. The tree of commands, which takes most of the
+/// time of so short a command, is not needed for that.
+pub(super) fn is_about_version(arguments: &[OsString]) -> bool {
+    matches!(arguments, [_, word] if word == "--version" || word == "-V")
+}
+
+/// Prints the version and returns the exit code.
+pub(super) fn version() -> u8 {
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    u8::from(write_stdout(concat!("chsnap ", env!("CARGO_PKG_VERSION"), "\n"), is_terminal).is_err())
+}
+
 /// Prints these options and returns the exit code.
 pub(super) fn options(tree: &clap::Command) -> u8 {
     let global = tree.get_arguments().filter(|arg| arg.is_global_set()).cloned();

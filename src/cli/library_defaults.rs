@@ -14,7 +14,7 @@ use clap::Parser as _;
 use super::globals::{DEFAULT_URL, Globals};
 use super::{Cli, Command, opening};
 
-/// What a command line means, with a repository of its own.
+/// The request of a command line, with a repository of its own.
 fn parsed(words: &[&str]) -> (tempfile::TempDir, Repository, Globals, Command) {
     let folder = tempfile::tempdir().expect("a folder");
     let repository = chsnap::ops::init(&folder.path().join("repo"), Utc::now(), &chsnap::real()).expect("a repository");

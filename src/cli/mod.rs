@@ -193,6 +193,9 @@ pub(crate) fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         return DONE;
     }
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if help::is_about_version(&arguments) {
+        return help::version();
+    }
     let as_json = arguments.iter().any(|argument| argument == "--json");
     if help::is_about_options(&arguments) {
         return help::options(&tree());

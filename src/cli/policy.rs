@@ -8,9 +8,9 @@ use chsnap::plan::retention::{CalendarSpan, Count, NameGlob, Policy};
 
 use super::documents::RuleRow;
 
-/// What stays, of each series by itself. Rules add up: a snapshot stays if any of them keeps it.
+/// The retention rules, which are applied to each series separately. A snapshot stays if any rule keeps it.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "What stays")]
+#[command(next_help_heading = "Retention rules")]
 pub(super) struct PolicyArgs {
     /// The newest N snapshots; N is a number or "unlimited", here and below
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

@@ -1,4 +1,4 @@
-//! What `prune` and `remote prune` share: the plan as a table, and what becomes of it.
+//! The shared code of `prune` and `remote prune`: the plan as a table, and its outcome.
 
 use chrono::{DateTime, Utc};
 use chsnap::plan::retention::{Policy, Reason};

@@ -22,7 +22,7 @@ use super::{CommandFailure, CommandResult, DONE, WARNED};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// An id, the beginning of one, a name, latest, latest~N, or ID.REPOSITORY as remote list has it
+    /// An id, the beginning of one, a name, latest, latest~N, or ID.REPOSITORY as remote list shows it
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
     /// Where from: file:///DIR, s3://BUCKET/PREFIX, gs://, azblob://, sftp:// or ftp://; credentials come from the environment

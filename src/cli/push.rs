@@ -134,7 +134,7 @@ fn unknown_locks(report: &PushReport, address: &str) -> Option<Warning> {
     address.options.contains_key("checksum").then(|| Warning::new(WarningKind::LockNotExtended, message))
 }
 
-/// What a push without secrets left out.
+/// The secrets that a push left out.
 fn left_out(report: &PushReport) -> String {
     let pushed = report.snapshots.iter().filter_map(|snapshot| match &snapshot.outcome {
         PushOutcome::Pushed(pushed) => pushed.left_out.as_ref(),

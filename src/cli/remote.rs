@@ -49,7 +49,7 @@ enum RemoteCommand {
     Gc(GcArgs),
 }
 
-/// List the snapshots that are there
+/// List the snapshots in an object store
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote list s3://backups/clickhouse")]
 struct ListArgs {
@@ -58,7 +58,7 @@ struct ListArgs {
     remote: String,
 }
 
-/// Show what the snapshots take, and what no snapshot needs
+/// Show how much space the snapshots take, and how much no snapshot needs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  chsnap remote usage s3://backups/clickhouse")]
 struct UsageArgs {
@@ -113,7 +113,7 @@ struct RmArgs {
     /// Repository that made the snapshot, by the beginning of its id
     #[arg(long, value_name = "REPOSITORY")]
     of: Option<String>,
-    /// Also the last one of its repository
+    /// Also remove the last snapshot of its repository
     #[arg(long)]
     force: bool,
     /// Show what would be removed, and change nothing

@@ -1,4 +1,4 @@
-//! What the commands about object stores share: whose snapshots are meant, and the command that frees space.
+//! The shared code of the commands about object stores: the repository that is meant, and the command that frees space.
 
 use chsnap::ops::remote::RepositoryChoice;
 use chsnap::repo::Repository;

@@ -28,15 +28,15 @@ use super::{CommandResult, DONE, WARNED};
 #[command(after_help = HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Args {
-    /// Where it is
+    /// Address of the object store
     #[arg(value_name = "REMOTE")]
     remote: String,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Of the repository whose id begins so [default: this one; without a local repository the only one]
+    /// Only snapshots of this repository, by the beginning of its id [default: this one; without a local repository the only one]
     #[arg(long, value_name = "REPOSITORY", conflicts_with = "every_repository")]
     of: Option<String>,
-    /// Of all repositories there, each judged by itself
+    /// Snapshots of all repositories in the store, each judged by itself
     #[arg(long)]
     every_repository: bool,
     /// For scripts: only the rules given here are ever used, none of a configuration file
@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// Refuse to remove more than this share of a series' snapshots, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_share: u8,
-    /// Show the plan and touch nothing
+    /// Show the plan, and change nothing
     #[arg(long, short = 'n')]
     dry_run: bool,
     /// Do not ask; required without a terminal

@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// An id, the beginning of one, a name, latest, or latest~N
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// First fetch the snapshot from this object store into the repository, as pull does; of a selection only that, and nothing that the repository has
+    /// First fetch the snapshot from this object store into the repository, as pull does: only what is selected, and only what the repository lacks
     #[arg(long, value_name = "REMOTE", conflicts_with = "dry_run")]
     from: Option<String>,
     /// Tables to restore, as 'database.glob' [default: those that the server lacks]

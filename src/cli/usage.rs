@@ -399,7 +399,7 @@ fn footer(found: &Usage, width: Width) -> String {
     layout::facts(&facts, width) + &layout::prose(&(growth_text(found) + estimate_text(found)), width)
 }
 
-/// What the figures rest on where that may have changed.
+/// The basis of figures that may have changed.
 fn estimate_text(found: &Usage) -> &'static str {
     if found.is_estimated {
         "estimated: the figures rest on inode numbers, which may change on this filesystem; --exact reads all files\n"

@@ -10,13 +10,13 @@ use crate::repo::PartFile;
 use super::ExecError;
 use super::join::LinkSources;
 
-/// Which entries of a directory belong in a copy of it.
+/// The entries of a directory that belong in a copy of it.
 pub(super) type WantedEntries<'a> = dyn Fn(&Entry) -> bool + Sync + 'a;
 
 /// How one part is copied.
 #[derive(Clone, Copy)]
 pub struct PartCopy<'a> {
-    /// Which entries of its directories belong in the copy.
+    /// The entries of its directories that belong in the copy.
     pub wanted: &'a WantedEntries<'a>,
     /// Where files of the part that exist already can be linked from.
     pub joins: &'a LinkSources,

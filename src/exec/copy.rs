@@ -64,14 +64,14 @@ impl CopiedPart {
     }
 }
 
-/// What is known about a directory's files before they are read.
+/// The facts about a directory's files that are known before they are read.
 struct CopyExpectations {
     /// `None` if there is no `checksums.txt` to compare them with.
     checksums: Option<Checksums>,
     unverifiable: Option<String>,
 }
 
-/// What is known about a file before it is copied.
+/// The facts about a file that are known before it is copied.
 #[derive(Clone, Copy)]
 struct ExpectedCopy<'a> {
     hashing: Hashing,

@@ -11,14 +11,14 @@ use crate::fs::{Dir, Entry, EntryKind, ErrorKind, FsError};
 use crate::model::{InodeStat, InodeStats, Link, Links, PartName, TableName};
 use crate::repo::{self, FilesOutsideParts, InstanceId, InstanceOrigin, PartInstance, PartRecord};
 
-/// What was found in a tree.
+/// The contents of a tree.
 #[derive(Clone, Debug, Default)]
 pub struct TreeContents {
     /// Its files as `stat` returned them; a file with two names in the tree occurs twice.
     pub files: Vec<InodeStat>,
     /// Allocated bytes of its directories.
     pub directory_bytes: u64,
-    /// What could not be read.
+    /// The entries that could not be read.
     pub problems: Vec<String>,
 }
 
@@ -241,7 +241,7 @@ pub struct StatResult {
     pub asked: Vec<(InstanceId, InodeStats)>,
     /// The paths, below the snapshot, of parts that do not have the files that they should have.
     pub others: Vec<PathBuf>,
-    /// What could not be read, and why.
+    /// The entries that could not be read, with the reasons.
     pub problems: Vec<FsError>,
 }
 

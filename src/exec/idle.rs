@@ -131,7 +131,7 @@ impl Slot {
             return false;
         };
         let Ok(Some((part, entries))) = self.table.find_and_list(self.name.as_str()) else { return false };
-        match Prefetched::prefetch(&part, entries, AlreadyRead { read: &read, asked: &[] }) {
+        match Prefetched::prefetch(&part, entries, AlreadyRead { read: &read, stats: &[] }) {
             Ok(Prefetch::Ready(prefetched)) => {
                 self.with_part(|part| part.prefetched = Some(prefetched));
                 false

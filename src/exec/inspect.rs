@@ -40,7 +40,7 @@ pub struct Inspected {
     pub links: Links,
     /// Why its files cannot be compared with its checksums, if they cannot.
     pub unverifiable: Option<String>,
-    /// What is missing, unexpected or of the wrong size. Empty for a sound part.
+    /// The files that are missing, unexpected or of the wrong size. Empty for a sound part.
     pub problems: Vec<String>,
 }
 
@@ -63,17 +63,17 @@ pub fn inspect_part(dir: &Dir) -> Result<Inspected, FsError> {
 /// # Errors
 /// As [`inspect_part`].
 pub fn inspect_listed(dir: &Dir, entries: Vec<Entry>) -> Result<Inspected, FsError> {
-    let (read, asked) = read_small(dir, &entries);
-    inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, asked: &asked })
+    let (read, stats) = read_small(dir, &entries);
+    inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, stats: &stats })
 }
 
-/// What is known about a part before it is inspected.
+/// The facts about a part that are known before it is inspected.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AlreadyRead<'a> {
     /// The content of some of its files when they were read.
     pub read: &'a [ReadFile],
     /// Inodes of files directly in it, as they are now.
-    pub asked: &'a [(&'static str, Stat)],
+    pub stats: &'a [(&'static str, Stat)],
 }
 
 /// Works as [`inspect_listed`], for a part about which something is known, and with `checksums`, the present content of
@@ -82,9 +82,9 @@ pub(super) fn inspect_known(
     dir: &Dir,
     entries: Vec<Entry>,
     checksums: Option<(Stat, Vec<u8>)>,
-    AlreadyRead { read, asked }: AlreadyRead<'_>,
+    AlreadyRead { read, stats }: AlreadyRead<'_>,
 ) -> Result<Inspected, FsError> {
-    let (mut contents, text) = list_with(dir, entries, checksums, asked)?;
+    let (mut contents, text) = list_with(dir, entries, checksums, stats)?;
     inspect_contents(dir, &mut contents, text.as_deref(), read, None)
 }
 
@@ -93,11 +93,11 @@ fn list_with(
     dir: &Dir,
     entries: Vec<Entry>,
     checksums: Option<(Stat, Vec<u8>)>,
-    asked: &[(&'static str, Stat)],
+    stats: &[(&'static str, Stat)],
 ) -> Result<(Contents, Option<Vec<u8>>), FsError> {
     let (stat, text) = checksums.unzip();
-    let asked: Vec<_> = asked.iter().copied().chain(stat.map(|stat| (CHECKSUMS, stat))).collect();
-    Ok((list(dir, entries, &asked)?, text))
+    let stats: Vec<_> = stats.iter().copied().chain(stat.map(|stat| (CHECKSUMS, stat))).collect();
+    Ok((list(dir, entries, &stats)?, text))
 }
 
 /// The `checksums.txt` of a part, and its inode; `None` if there is none.

@@ -19,7 +19,7 @@ pub(super) type NamesInPart<'a> = Vec<(&'a str, Vec<&'a OsStr>)>;
 pub(super) struct InspectedFile {
     /// The directory that it is in.
     pub dir: Arc<Dir>,
-    /// That directory's path below the part; empty for the part itself.
+    /// The path of that directory below the part; empty for the part itself.
     pub directory: String,
     /// Its name.
     pub name: String,
@@ -102,10 +102,10 @@ impl Contents {
 }
 
 /// Lists a part. Projections are directories one level below; parts have nothing deeper. Files directly in the part
-/// whose inodes are in `asked`, because they were just opened, are not stat'ed again.
-pub(super) fn list(part: &Dir, entries: Vec<Entry>, asked: &[(&str, Stat)]) -> Result<Contents, FsError> {
+/// whose inodes are in `stats`, because they were just opened, are not stat'ed again.
+pub(super) fn list(part: &Dir, entries: Vec<Entry>, stats: &[(&str, Stat)]) -> Result<Contents, FsError> {
     let (names, dirs) = PartEntries::read(part, entries, |_| true)?;
-    Ok(names.ask(&dirs, asked, |_, _| true)?.unwrap_or_default())
+    Ok(names.ask(&dirs, stats, |_, _| true)?.unwrap_or_default())
 }
 
 /// The names in a part, before any inode was requested.
@@ -193,17 +193,17 @@ impl PartEntries {
     pub(super) fn ask(
         self,
         dirs: &[Dir],
-        asked: &[(&str, Stat)],
+        stats: &[(&str, Stat)],
         is_it: impl Fn(&Entry, &Stat) -> bool,
     ) -> Result<Option<Contents>, FsError> {
         let mut contents = Contents { foreign: self.foreign, ..Contents::default() };
         for ((path, entries), dir) in self.directories.into_iter().zip(dirs) {
             let shared = Arc::new(dir.clone());
-            let asked = if path.is_empty() { asked } else { &[] };
+            let stats = if path.is_empty() { stats } else { &[] };
             let first = contents.files.len();
             contents.files.reserve(entries.len());
             for entry in entries {
-                let known = asked.iter().find(|(name, stat)| entry.name == *name && entry.inode == stat.inode);
+                let known = stats.iter().find(|(name, stat)| entry.name == *name && entry.inode == stat.inode);
                 let stat = known.map_or_else(|| dir.stat(&entry.name), |(_, stat)| Ok(*stat))?;
                 // All listed names are UTF-8.
                 let Some(name) = is_it(&entry, &stat).then(|| entry.name.into_string().ok()).flatten() else {

@@ -41,7 +41,7 @@ pub(super) struct SavedFile {
 pub struct SavedPart {
     /// How many of its entries belong in a copy of it.
     entries: usize,
-    /// Those that a freeze leaves out.
+    /// The files that a freeze leaves out.
     left_out: Box<[SavedFile]>,
     /// The content of its small files, including those that a freeze leaves out.
     pub(super) read: Arc<[ReadFile]>,
@@ -52,7 +52,7 @@ pub struct SavedPart {
 /// Parts that were there when they were read.
 pub type SavedParts = HashMap<PartName, SavedPart>;
 
-/// What happened to the files that a freeze leaves out of a part.
+/// The outcome for the files that a freeze leaves out of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOutFiles {
     /// The part in the snapshot has them.
@@ -90,9 +90,9 @@ pub(super) fn save_and_look(table: &Dir, name: &PartName) -> Result<Option<Saved
     for entry in &entries {
         names.add(&entry.name);
     }
-    let Some((mut saved, asked)) = names.save(&part)? else { return Ok(None) };
+    let Some((mut saved, stats)) = names.save(&part)? else { return Ok(None) };
     if let Ok(Prefetch::Ready(prefetched)) =
-        Prefetched::prefetch(&part, entries, AlreadyRead { read: &saved.read, asked: &asked })
+        Prefetched::prefetch(&part, entries, AlreadyRead { read: &saved.read, stats: &stats })
     {
         saved.prefetched = Some(prefetched);
     }
@@ -125,10 +125,10 @@ impl LivePartEntries {
             }
         }
         known.extend(read_those(part, READ_EARLY.into_iter().filter(is_there)));
-        let (read, asked): (Vec<_>, StatsByName) = known.into_iter().unzip();
+        let (read, stats): (Vec<_>, StatsByName) = known.into_iter().unzip();
         let (entries, left_out, read) = (self.entries, left_out.into(), read.into());
         // A listing without checksums was read while the part was being removed, and proves nothing.
-        Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, prefetched: None }, asked)))
+        Ok(self.is_whole.then_some((SavedPart { entries, left_out, read, prefetched: None }, stats)))
     }
 }
 
@@ -278,7 +278,7 @@ pub fn inspect_frozen(dir: &Dir, mut entries: Vec<Entry>, saved: Option<SavedPar
     {
         return Ok(inspected);
     }
-    inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, asked: &[] })
+    inspect_known(dir, entries, read_checksums_file(dir)?, AlreadyRead { read: &read, stats: &[] })
 }
 
 /// Links a live part into the snapshot. Returns `None` if it has vanished meanwhile; then nothing of it stays.

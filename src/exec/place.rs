@@ -9,7 +9,7 @@ use crate::model::{PartName, Placement};
 
 use super::ExecError;
 
-/// Which methods of placing may be used.
+/// The methods of placing that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaceMode {
     /// Rename, else link; on another filesystem reflink, else copy.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::fs::ErrorKind::{self, Exists, NotEmpty, WrongKind};
 use crate::fs::{Dir, Entry, EntryKind, FsError, is_network_filesystem};
 
-/// What was unlinked.
+/// The entries that were unlinked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Files, and all other entries that are not directories.

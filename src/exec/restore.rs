@@ -13,7 +13,7 @@ use super::copied_part::CopyPartError;
 use super::copy::PartCopier;
 use super::place::PART_DEPTH;
 
-/// Which methods a restore may use.
+/// The methods that a restore may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreMode {
     /// Link, else share blocks, else copy.

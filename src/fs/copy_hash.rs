@@ -12,7 +12,7 @@ use super::extents::read_at;
 /// The size of one read: it stays in the processor's cache between reading, hashing and writing.
 pub(super) const BUFFER_BYTES: u64 = 256 << 10;
 
-/// Which hash of a file is wanted.
+/// The requested hash of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hashing {
     /// None: the bytes need not pass through this process.

@@ -159,7 +159,7 @@ pub(super) enum AclInheritance {
 }
 
 impl AclInheritance {
-    /// What new files of this directory inherit.
+    /// The attributes that new files of this directory inherit.
     fn of(dir: &Dir) -> Self {
         let dir = OpenInode { fd: dir.fd(), path: dir.path() };
         match xattr(dir, c"system.posix_acl_default") {

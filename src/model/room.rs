@@ -36,7 +36,7 @@ impl AddAssign for RoomNeed {
     }
 }
 
-/// What there is too little of.
+/// The resource that is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoomLack {
     /// Bytes.
@@ -73,7 +73,7 @@ impl Room {
         need
     }
 
-    /// What there is too little of for this need, if this much must stay free.
+    /// The resource that is short for this need, if this much must stay free.
     #[must_use]
     pub fn lack(&self, need: RoomNeed, min_free_bytes: u64) -> Option<RoomLack> {
         if self.free_inodes.is_some_and(|free| need.inodes > free) {

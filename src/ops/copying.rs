@@ -133,7 +133,7 @@ pub(super) struct Extra {
     pub(super) split: Option<Box<PlacedTotals>>,
     pub(super) joined: Option<Box<Joined>>,
     pub(super) unkept: Vec<LostMetadataOf>,
-    /// What is wrong with the original, confirmed by a second reading.
+    /// The problem with the original, confirmed by a second reading.
     pub(super) damage: Vec<String>,
 }
 
@@ -189,7 +189,7 @@ impl PreparedPart<'_> {
 /// A part that was linked and copied.
 pub(super) struct PlacedCopy {
     pub(super) copied: CopiedPart,
-    /// What is wrong with the original, confirmed by a second reading.
+    /// The problem with the original, confirmed by a second reading.
     damage: Vec<String>,
 }
 

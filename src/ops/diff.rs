@@ -1,4 +1,4 @@
-//! What changed between two snapshots, or from one to the server.
+//! The changes between two snapshots, or from one to the server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -34,11 +34,11 @@ pub struct Compared {
     pub before: (SnapshotId, DateTime<Utc>),
     /// The later state; `None` for the server's present state.
     pub after: Option<(SnapshotId, DateTime<Utc>)>,
-    /// What changed.
+    /// The changes.
     pub diff: Diff,
     /// Tables that the selection of one of the two excludes.
     pub not_compared: Vec<TableName>,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
 }
 

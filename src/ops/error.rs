@@ -30,7 +30,7 @@ pub enum OpError {
     PushDamaged {
         /// The snapshot.
         id: SnapshotId,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The repository refuses a snapshot that is to be pulled.
@@ -41,12 +41,12 @@ pub enum OpError {
         /// The reason.
         refusal: CopyRefusal,
     },
-    /// What was pulled differs from what the snapshot recorded.
+    /// The pulled data differ from the record of the snapshot.
     #[error("cannot pull {id}: {problem}")]
     PullDamaged {
         /// The snapshot.
         id: SnapshotId,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// The filesystem failed.
@@ -213,7 +213,7 @@ pub enum OpError {
     SnapshotDamaged {
         /// The snapshot.
         id: SnapshotId,
-        /// What is wrong with it.
+        /// The problem with it.
         damage: Vec<FoundDamage>,
     },
     /// A part could not be placed in a restore.
@@ -325,7 +325,7 @@ pub enum OpError {
     Unfinished {
         /// Why it failed.
         error: Box<OpError>,
-        /// What could not be undone, and why.
+        /// The steps that could not be undone, with the reasons.
         pending: String,
     },
     /// The program was asked to stop.
@@ -398,7 +398,7 @@ pub struct FoundDamage {
     pub table: TableName,
     /// The part, if it is one.
     pub part: Option<PartName>,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 

@@ -53,7 +53,7 @@ pub enum ImportError {
         path: PathBuf,
         /// The name, truncated.
         name: String,
-        /// What is wrong with it.
+        /// The problem with it.
         what: &'static str,
     },
     /// A file that its list names does not exist, or differs.
@@ -73,7 +73,7 @@ pub enum ImportError {
     Form {
         /// The tree.
         path: PathBuf,
-        /// What it is.
+        /// The problem with it.
         what: String,
     },
     /// The time that was given for it is in the future.

@@ -37,7 +37,7 @@ pub struct PruneRequest {
 }
 
 impl PruneRequest {
-    /// What this policy asks for, with the defaults of `chsnap prune`.
+    /// The request for this policy, with the defaults of `chsnap prune`.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
@@ -75,9 +75,9 @@ pub struct RetainedSnapshot {
 pub struct PlannedRemoval {
     /// The snapshot.
     pub summary: Summary,
-    /// What removing it alone frees.
+    /// The space that removing it alone frees.
     pub freed_bytes: u64,
-    /// What removing it together with the older ones of the plan frees.
+    /// The space that removing it together with the older ones of the plan frees.
     pub freed_with_older_bytes: u64,
     /// Whether its whole series is removed, because nothing was added to it for a long time.
     pub is_of_ended_series: bool,
@@ -93,18 +93,18 @@ pub struct Stale {
     pub newest: DateTime<Utc>,
     /// Its snapshots that are not pinned, the oldest first.
     pub snapshots: Vec<SnapshotId>,
-    /// What removing them together frees.
+    /// The space that removing them together frees.
     pub freed_bytes: u64,
 }
 
 /// The plan of a prune. It is made once, shown, and carried out as it is.
 #[derive(Clone, Debug)]
 pub struct PrunePlan {
-    /// What stays, the newest first.
+    /// The snapshots that stay, the newest first.
     pub keep: Vec<RetainedSnapshot>,
     /// The removed snapshots, the oldest first.
     pub remove: Vec<PlannedRemoval>,
-    /// What removing all of these together frees.
+    /// The space that removing all of these together frees.
     pub freed: Freed,
     /// Whether that reaches the number of bytes to free, if one was given.
     pub free: Option<FreePlan>,

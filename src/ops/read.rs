@@ -34,7 +34,7 @@ pub struct SnapshotList {
     pub series: SeriesOf,
     /// Where the index is kept.
     pub index: IndexPlace,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
 }
 

@@ -18,7 +18,7 @@ use super::error::OpError;
 pub struct Recovery {
     /// The number of entries that were unlinked.
     pub removed: Removed,
-    /// What could not be done now, and why.
+    /// The work that could not be done now, with the reasons.
     pub pending: Vec<String>,
 }
 

@@ -136,7 +136,7 @@ pub struct EmptiedTrash {
     pub removed: Removed,
     /// How much the filesystem's free space grew, including the effect of concurrent writes.
     pub freed_bytes: u64,
-    /// What could not be done now, and why.
+    /// The work that could not be done now, with the reasons.
     pub warnings: Vec<Warning>,
 }
 

@@ -26,7 +26,7 @@ pub struct TrashedSnapshot {
     pub removed: DateTime<Utc>,
     /// The command that removed it, and why, as recorded in the journal.
     pub removal: Removal,
-    /// What unlinking it alone frees.
+    /// The space that unlinking it alone frees.
     pub freed_bytes: u64,
 }
 
@@ -36,11 +36,11 @@ pub struct TrashedSnapshot {
 pub struct Trash {
     /// Snapshots that can be brought back, the oldest removal first.
     pub snapshots: Vec<TrashedSnapshot>,
-    /// What unlinking all of it frees.
+    /// The space that unlinking all of it frees.
     pub freed_bytes: u64,
-    /// What unlinking the leftovers of interrupted runs frees.
+    /// The space that unlinking the leftovers of interrupted runs frees.
     pub interrupted_bytes: u64,
-    /// What could not be counted, or cannot be read of the journal.
+    /// The warnings: entries that could not be counted, and parts of the journal that cannot be read.
     pub warnings: Vec<Warning>,
 }
 

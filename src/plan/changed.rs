@@ -15,18 +15,18 @@ pub enum Placing {
     Copied,
 }
 
-/// What one statement costs by itself, in nanoseconds.
+/// The cost of one statement by itself, in nanoseconds.
 const STATEMENT_NS: u64 = 300_000;
 /// How many partitions one statement freezes: this keeps it far below the 256 KiB that a server accepts as one statement.
 pub const PARTITIONS_OF_A_STATEMENT: usize = 100;
-/// What the freeze of one partition costs for each part of the table, because the server looks through all of them: 2 ms
+/// The cost of the freeze of one partition for each part of the table, because the server looks through all of them: 2 ms
 /// for 5,000 parts of 26.9.
 const LOOK_NS: u64 = 400;
 /// The fewest files of a part, for servers that do not report them.
 const LEAST_FILES: u64 = 8;
 
 impl Placing {
-    /// What it costs to freeze a file of an unchanged part, to place and to check it, more than to link it from the last
+    /// The cost of freezing, placing and checking a file of an unchanged part, beyond that of linking it from the last
     /// snapshot, in nanoseconds: FREEZE alone takes 18 to 21 microseconds.
     fn unchanged_file_ns(self) -> u64 {
         match self {

@@ -22,7 +22,7 @@ pub struct TableSelection {
     pub accept: Vec<TablePattern>,
     /// Partitions to take; all if empty.
     pub partitions: Vec<PartitionId>,
-    /// Which rows are read that `FREEZE` cannot take.
+    /// The rows to read that `FREEZE` cannot take.
     pub dumps: DumpOptions,
 }
 
@@ -34,7 +34,7 @@ crate::model::setters! { TableSelection {
     with_dumps => dumps: DumpOptions,
 } }
 
-/// Which rows are read that `FREEZE` cannot take.
+/// The rows to read that `FREEZE` cannot take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DumpOptions {

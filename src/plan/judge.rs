@@ -40,7 +40,7 @@ pub enum DefinitionRead {
 pub struct BrokenPart {
     /// The part.
     pub part: PartName,
-    /// What is wrong with the files in the snapshot.
+    /// The problem with the files in the snapshot.
     pub problems: Vec<String>,
     /// Damage of the source, which was copied as it is.
     pub copied_damage: Vec<String>,

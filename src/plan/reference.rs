@@ -34,13 +34,13 @@ pub enum ReferenceError {
     /// The text cannot be a reference.
     #[error("{text:?} names no snapshot: write an id, the beginning of one, a name, latest or latest~N")]
     Invalid {
-        /// What was given.
+        /// The given text.
         text: String,
     },
     /// No snapshot has this id.
     #[error("no snapshot {text:?}")]
     NotFound {
-        /// What was given.
+        /// The given text.
         text: String,
         /// The most similar id, if one is similar enough.
         nearest: Option<SnapshotId>,
@@ -48,7 +48,7 @@ pub enum ReferenceError {
     /// No snapshot has this label.
     #[error("no snapshot has the name {text:?}")]
     NoSuchName {
-        /// What was given.
+        /// The given text.
         text: String,
         /// The most similar label, if one is similar enough.
         nearest: Option<String>,
@@ -69,7 +69,7 @@ pub enum ReferenceError {
     #[error("there are no snapshots yet")]
     None,
     /// The repository has too few snapshots.
-    #[error("latest~{back} goes further back than the {count} snapshots that there are")]
+    #[error("latest~{back} goes further back than the oldest snapshot; there are {count}")]
     TooFarBack {
         /// The requested distance.
         back: usize,
@@ -79,7 +79,7 @@ pub enum ReferenceError {
     /// More than one snapshot id begins with this text.
     #[error("{text:?} is the beginning of {count} snapshots, {first} and {second} among them")]
     Ambiguous {
-        /// What was given.
+        /// The given text.
         text: String,
         /// The number of such snapshots.
         count: usize,
@@ -91,7 +91,7 @@ pub enum ReferenceError {
     /// More than one snapshot has this label.
     #[error("{text:?} is the name of {} snapshots: {}", .ids.len(), listed(.ids))]
     AmbiguousName {
-        /// What was given.
+        /// The given text.
         text: String,
         /// The snapshots, the oldest first.
         ids: Vec<SnapshotId>,

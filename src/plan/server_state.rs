@@ -16,7 +16,7 @@ pub struct UserDirectory {
     pub path: Option<String>,
 }
 
-/// What a server reports about the places of its state.
+/// The places of a server's state, as the server reports them.
 #[derive(Clone, Copy, Debug)]
 pub struct StateSources<'a> {
     /// The server's own path.

@@ -65,7 +65,7 @@ impl Space {
         freed.map(|class| class.allocated_bytes).sum()
     }
 
-    /// What removing these holders frees: files, and their directories.
+    /// The space that removing these holders frees: files, and their directories.
     #[must_use]
     pub fn freed_bytes(&self, set: &Holders) -> u64 {
         self.freed_file_bytes(set) + self.directory_bytes(set)

@@ -2,7 +2,7 @@
 
 use super::definition::{ObjectKind, ObjectStatement, ParsedDefinition, has_secret_values};
 
-/// What becomes of a file outside the parts in a push without secrets.
+/// The fate of a file outside the parts in a push without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretVerdict {
     /// It has no secret that is known as one.

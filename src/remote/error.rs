@@ -140,6 +140,7 @@ pub enum RemoteError {
 }
 
 /// The text without anything that follows a question mark within a word.
+#[cfg(feature = "remote")]
 pub(super) fn without_queries(text: &str) -> String {
     let words = text.split(' ').map(|word| word.split_once('?').map_or(word, |(head, _)| head));
     words.collect::<Vec<_>>().join(" ")

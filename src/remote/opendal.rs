@@ -47,9 +47,9 @@ enum Atomicity {
 
 /// A store that uses OpenDAL.
 pub(super) struct OpendalStore {
-    /// What reads. In a directory it creates nothing.
+    /// The operator that reads. In a directory it creates nothing.
     reader: OnceLock<Operator>,
-    /// What writes. In a directory it creates the directory, and one for temporary files.
+    /// The operator that writes. In a directory it creates the directory, and one for temporary files.
     writer: OnceLock<Operator>,
     runtime: Runtime,
     address: String,
@@ -176,7 +176,7 @@ impl OpendalStore {
         answer.map_err(|failure| failed(failure.kind, failure.cause))
     }
 
-    /// What reads; `None` if the directory is missing, which has no objects.
+    /// The operator that reads; `None` if the directory is missing, which has no objects.
     fn reader(&self) -> Result<Option<&Operator>, opendal::Error> {
         if let Some(operator) = self.writer.get().or_else(|| self.reader.get()) {
             return Ok(Some(operator));
@@ -193,7 +193,7 @@ impl OpendalStore {
         Ok(Some(self.reader.get_or_init(|| operator)))
     }
 
-    /// What writes.
+    /// The operator that writes.
     fn writer(&self) -> Result<&Operator, opendal::Error> {
         if let Some(operator) = self.writer.get() {
             return Ok(operator);

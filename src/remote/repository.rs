@@ -18,7 +18,7 @@ use super::store::{Put, Store, StoreLocks};
 
 /// Enough for a manifest of ten million files.
 const MANIFEST_LIMIT_BYTES: u64 = 1 << 30;
-/// What a local repository has in its directory.
+/// The entries of a local repository's directory.
 const LOCAL_MARKER: &str = "chsnap.json";
 const MARKER_LIMIT_BYTES: u64 = 1 << 20;
 const GARBAGE_LIMIT_BYTES: u64 = 256 << 20;
@@ -435,7 +435,7 @@ impl RemoteRepository {
         Ok(self.store.delete(&condemnation.name)?)
     }
 
-    /// What killed or failed commands have left in `tmp/`, and what is being written there.
+    /// The leftovers of killed or failed commands in `tmp/`, and the files that are being written there.
     ///
     /// # Errors
     /// If the store does not answer.

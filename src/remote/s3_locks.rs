@@ -22,10 +22,10 @@ use super::error::StoreErrorKind;
 
 const MODE: &str = "x-amz-object-lock-mode";
 const UNTIL: &str = "x-amz-object-lock-retain-until-date";
-/// A longer answer is not read for its meaning.
+/// The longest answer that is parsed.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// What a failed request is repeated after, and how often.
+/// How often, and after which pauses, a failed request is repeated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries {
     pub(super) times: usize,
@@ -93,7 +93,7 @@ impl S3Locks {
         Self { signer: (!is_anonymous).then_some(signer), http: Arc::new(http), retries }
     }
 
-    /// The lock that an object gets which is written now; by the store's clock, or by `now` if it does not tell it.
+    /// The lock of an object that would be written now, by the store's clock, or by `now` if the store has sent no time.
     pub(super) async fn default_lock(&self, place: &S3Place, now: DateTime<Utc>) -> Result<DefaultLock, LockFailure> {
         let answer = self.send(Method::GET, format!("{}?object-lock", place.bucket), None).await?;
         if answer.status().is_success() {

@@ -25,7 +25,7 @@ pub struct LockHolder {
     pub nonce: Option<String>,
 }
 
-/// What can be determined about a holder from here, without watching it.
+/// The state of a holder that can be determined from here, without watching it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HolderState {

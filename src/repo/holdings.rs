@@ -151,7 +151,7 @@ pub struct FilesOutsideParts {
     pub links: Links,
 }
 
-/// What a snapshot holds.
+/// The contents of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
     /// Its parts.
@@ -198,7 +198,7 @@ impl Holding {
     }
 }
 
-/// What all snapshots hold, including those in the trash, if they were examined already.
+/// The contents of all snapshots, including those in the trash, if they were examined already.
 #[derive(Debug, Default)]
 pub struct Holdings {
     pub(super) snapshots: BTreeMap<SnapshotId, (String, Holding)>,

@@ -20,7 +20,7 @@ pub(super) struct ProcessIdentity {
     pub host: String,
 }
 
-/// What is known about the life of another process.
+/// The known state of another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProcessState {
     /// It runs on this machine.
@@ -49,7 +49,7 @@ impl ProcessIdentity {
         }
     }
 
-    /// What `own` can determine about this process.
+    /// The identity that `own` can determine for this process.
     pub(super) fn life(&self, own: &Self) -> ProcessState {
         if self.machine != own.machine {
             ProcessState::Unknown

@@ -96,7 +96,7 @@ impl Repository {
         if !(is_whole && all_files) {
             lines.extend(Index::remembered_lines(self));
         }
-        put_in_order(&mut lines);
+        sort_and_dedup(&mut lines);
         lines.retain(|line| line.event != Event::Newer);
         lines.into_iter().map(|line| (line.time, line.event)).collect()
     }
@@ -115,12 +115,12 @@ impl Repository {
         if !has_damage {
             lines.clear();
         }
-        put_in_order(&mut lines);
+        sort_and_dedup(&mut lines);
         (is_whole && all_files).then_some(lines)
     }
 
-    /// What cannot be read of the journal: its events are unknown, and nothing else is lost. In the order of the files'
-    /// names.
+    /// The parts of the journal that cannot be read, in the order of the files' names. Their events are unknown, and nothing
+    /// else is lost.
     #[must_use]
     pub fn journal_gaps(&self) -> Vec<JournalGap> {
         let (mut gaps, mut unreadable) = (Vec::new(), Vec::new());
@@ -258,12 +258,12 @@ impl Repository {
     }
 }
 
-fn put_in_order(lines: &mut Vec<Line>) {
+fn sort_and_dedup(lines: &mut Vec<Line>) {
     lines.sort_by_key(|line| (line.number, line.time));
     lines.dedup();
 }
 
-/// What cannot be read of the journal: lines of a file, a file, or all of it.
+/// A part of the journal that cannot be read: lines of a file, a file, or all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalGap {
     /// The file in `journal/`; empty if the directory itself cannot be read.

@@ -27,7 +27,7 @@ struct LineNumber {
 /// How a line begins that follows one which a crash cut short.
 const AFTER_CUT: &[u8] = br#"{"after_cut":true"#;
 
-/// What a file of the journal holds.
+/// The content of a file of the journal.
 #[derive(Debug, Default)]
 pub(super) struct JournalContent {
     /// The events, in the order of their lines.

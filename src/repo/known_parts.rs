@@ -50,7 +50,7 @@ struct EncodedLivePart {
     links: Box<[u8]>,
 }
 
-/// What is needed to link a part without examining its files.
+/// The facts that are needed to link a part without examining its files.
 #[derive(Debug)]
 pub struct KnownLivePart {
     /// The state in which the live part had the content of the part.

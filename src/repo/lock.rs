@@ -117,7 +117,7 @@ impl Repository {
         wait: Duration,
         waiting: &mut Waiting,
     ) -> Result<Claim, RepoError> {
-        let mut is_told = false;
+        let mut is_noted = false;
         loop {
             match claimant.attempt(false)? {
                 ClaimAttempt::Taken(hold, before) => return Ok((Some(hold), before)),
@@ -125,8 +125,8 @@ impl Repository {
                     return Err(self.held_by(self.holder_of(&mark)));
                 }
                 ClaimAttempt::Held(mark, is_sure) => {
-                    if !is_sure && !is_told {
-                        is_told = true;
+                    if !is_sure && !is_noted {
+                        is_noted = true;
                         let (holder, seconds) = (self.holder_of(&mark), mark.silence.as_secs());
                         tracing::warn!("watching whether {holder} still lives, for at most {seconds} s");
                     }

@@ -50,16 +50,16 @@ pub struct Manifest {
     /// The snapshot of which it is a selection; absent unless `pull` was asked for tables or partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extracted: Option<ExtractedFrom>,
-    /// What a push left out because it is secret; absent unless it was pushed so, and had secrets.
+    /// The secrets that a push left out; absent unless it was pushed without secrets and had some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_left_out: Option<SecretsLeftOut>,
     /// The snapshot that `written_bytes` is relative to: the newest of its series or of the main one when it was made.
     pub previous: Option<SnapshotId>,
-    /// What it holds.
+    /// Its contents.
     pub totals: SnapshotTotals,
     /// How its parts were placed.
     pub placed: PlacedTotals,
-    /// What it holds of tables without parts; absent if nothing.
+    /// Its content of tables without parts; absent if there is none.
     #[serde(default, skip_serializing_if = "DumpTotals::is_empty")]
     pub dumped: DumpTotals,
     /// The databases.
@@ -94,7 +94,7 @@ pub struct CopiedFrom {
     pub time: DateTime<Utc>,
 }
 
-/// What a push without secrets left out.
+/// The secrets that a push left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SecretsLeftOut {
     /// Definitions that have `[HIDDEN]` in place of each of their secrets, as paths relative to the snapshot.
@@ -179,7 +179,7 @@ pub struct ServerEntry {
 /// A tree that others made, of which a snapshot was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ImportedFrom {
-    /// Who made it.
+    /// Its creator.
     pub kind: ImportKind,
     /// The name that it had for who made it.
     pub name: String,

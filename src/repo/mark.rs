@@ -103,7 +103,7 @@ pub(super) fn swap(dir: &Dir, from: &str, to: &str) -> Result<bool, FsError> {
     if error.kind() == ErrorKind::NotFound { Ok(false) } else { Err(error) }
 }
 
-/// What happens to a mark in the end.
+/// The end of a mark.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MarkRelease {
     /// It gets a name by which others may take it.

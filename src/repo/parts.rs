@@ -161,7 +161,7 @@ pub struct PartDigest {
     pub rows: u64,
     /// The sum modulo 2^64, in decimal.
     pub sum: String,
-    /// What the sum covers: 16 hex digits over the server's version and the expression.
+    /// The scope of the sum: 16 hex digits over the server's version and the expression.
     pub of: String,
 }
 

@@ -17,7 +17,7 @@ pub(super) const SCHEMA: &str = "CREATE TABLE damage_line (line TEXT NOT NULL);"
 const LIMIT_BYTES: usize = 32 << 20;
 const LIMIT_LINES: i64 = 100_000;
 
-/// What lines say about damage.
+/// The damage that lines note.
 #[derive(PartialEq, Eq)]
 struct KnownDamage {
     parts: BTreeMap<SnapshotId, BTreeMap<(TableName, PartName), DamageNote>>,

@@ -1,4 +1,4 @@
-//! What the journal records about checks: which snapshots were verified when and how thoroughly, and what was damaged.
+//! The checks that the journal records: which snapshots were verified when and how thoroughly, and what was damaged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub struct LastCheck {
     pub drifted: bool,
 }
 
-/// What the journal records about checks.
+/// The checks that the journal records.
 #[derive(Clone, Debug, Default)]
 pub struct Checks {
     events: Vec<(DateTime<Utc>, KnownEventKind)>,
@@ -69,7 +69,7 @@ struct PreparedRun {
 /// A part by its table and its name.
 type PartOfTable = (TableName, PartName);
 
-/// What is known about a damaged part of a snapshot.
+/// The known damage of a part of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DamageNote {
     /// Whether something outside the snapshots, most likely the live table, may link the damage.

@@ -108,7 +108,7 @@ pub fn databases_on_hosts(server: &Server, cluster: &str) -> Result<HostAnswers<
     Ok(found.map(|rows| rows.into_iter().map(|row| row.name).collect()))
 }
 
-/// Which of these tables the hosts of a cluster have.
+/// The tables among these that the hosts of a cluster have.
 ///
 /// # Errors
 /// If the server does not answer. A host that does not answer is part of the result.

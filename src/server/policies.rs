@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_are_asked_for_where_the_server_has_such() {
+    fn policies_are_queried_only_if_the_server_lists_them() {
         assert!(list(&Features::default()).is_none());
     }
 }

@@ -18,7 +18,7 @@ use super::transport::{QueryOptions, Request, Server};
 /// How long a list may take that needs only the server itself.
 const LISTING: Duration = Duration::from_secs(10);
 
-/// What a table waits for.
+/// The work that a table waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
     /// Parts that come from peers.

@@ -727,7 +727,7 @@ pub fn database_names() -> List {
     List::of("databases", "name")
 }
 
-/// Which of these tables a server has.
+/// The tables among these that a server has.
 #[must_use]
 pub fn tables_among(tables: &[TableName]) -> List {
     List::of("tables", "database, name AS table").only(is_one_of("name", tables))

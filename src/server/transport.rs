@@ -56,7 +56,7 @@ pub(super) struct QueryOptions<'a> {
     pub(super) interruptible: bool,
 }
 
-/// What a statement reads: decides which settings that would cut its answer short are neutralized.
+/// The kind of a statement: decides which settings that would cut its answer short are neutralized.
 #[derive(Clone, Copy, Debug)]
 enum Reads<'a> {
     /// The settings themselves.

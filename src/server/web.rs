@@ -69,7 +69,7 @@ pub struct HttpClient {
 struct WebCall {
     method: Method,
     uri: Uri,
-    /// What is posted.
+    /// The posted text.
     text: String,
 }
 

@@ -7,9 +7,9 @@ use chsnap::fs::real;
 use chsnap::repo::{PartRecord, Repository, SnapshotState, read_parts};
 
 use crate::chsnap_command::Chsnap;
-use crate::freezer::{Freezer, SLOW};
+use crate::freezer::{SLOW, served_repository};
 
-/// As many as are looked at ahead.
+/// The number of parts from which a table is prefetched.
 const PARTS: usize = 1000;
 
 fn records(chsnap: &Chsnap, id: &str) -> Vec<PartRecord> {
@@ -28,23 +28,20 @@ fn replace_a_file(shadow: &Path) {
 
 #[test]
 fn a_prefetched_part_equals_an_inspected_one() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     for number in 1..=PARTS {
         freezer.add_small_part(SLOW, &format!("all_{number}_{number}_0"));
     }
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let create = || chsnap.json(0, &["create", "--freeze", "all"])["id"].as_str().expect("an id").to_owned();
 
-    // The first freeze takes the right to write from every file: what was seen before it is not what is frozen.
+    // The first freeze makes every file read-only, so a part that was read before it differs from the frozen one.
     let first = records(&chsnap, &create());
     assert_eq!(first.len(), PARTS);
     for record in &first {
         assert_eq!((record.files, record.ownership.mode, record.exceptions.len()), (3, 0o440, 0), "{}", record.part);
         assert!(record.fingerprint.is_some() && record.damage.is_empty(), "{}", record.part);
     }
-    // Before the second all is as it will be.
+    // The second freeze changes nothing.
     let second = records(&chsnap, &create());
     for (first, second) in first.iter().zip(&second) {
         let directory_modified = first.directory_modified;

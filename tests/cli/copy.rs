@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::{Chsnap, Run};
 use crate::cli::support::{Lab, ids, names};
-use crate::freezer::Freezer;
+use crate::freezer::{Freezer, served_repository};
 use crate::tree::{Node, Tree, files, tree};
 
 /// A server that freezes, a repository of it, and a second place.
@@ -23,15 +23,12 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let freezer = Freezer::start(&folder.path().join("ch"));
+        let (folder, freezer, chsnap) = served_repository();
         for number in 1..4 {
             freezer.add_small_part_of("one", &format!("all_{number}_{number}_0"), [number, 2, 3, 4]);
         }
         freezer.add_part("two", "all_1_1_0");
-        let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
         let second = Chsnap::new(&folder.path().join("second")).url(freezer.url());
-        chsnap.expect(0, &["init"]);
         Self { folder, freezer, chsnap, second }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::chsnap_command::{Chsnap, Run};
-use crate::freezer::{Freezer, SLOW};
+use crate::freezer::{Freezer, SLOW, served_repository};
 
 #[test]
 fn a_table_that_is_detached_before_its_freeze_is_taken_as_detached() {
@@ -96,11 +96,8 @@ fn opened(chsnap: &Chsnap, arguments: &[&str], name: &str) -> Option<usize> {
 
 #[test]
 fn the_journal_is_read_once_a_command() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_small_part("t", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     for _ in 0..2 {
         chsnap.json(0, &["create"]);
     }

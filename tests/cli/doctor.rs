@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::chsnap_command::Chsnap;
-use crate::freezer::Freezer;
+use crate::freezer::{Freezer, served_repository};
 
 struct Examined {
     folder: tempfile::TempDir,
@@ -22,12 +22,9 @@ fn readonly() -> Value {
 
 impl Examined {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let freezer = Freezer::start(&folder.path().join("ch"));
+        let (folder, freezer, chsnap) = served_repository();
         freezer.add_part("events", "all_1_1_0");
         freezer.lie("settings", vec![readonly()]);
-        let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-        chsnap.expect(0, &["init"]);
         Self { folder, chsnap, freezer }
     }
 

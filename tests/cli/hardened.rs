@@ -177,7 +177,7 @@ fn an_empty_environment_does_not_hide_the_option() {
 }
 
 #[test]
-fn colour_always_colours_the_table() {
+fn color_always_colors_the_table() {
     let (lab, _) = Lab::with_nights(1);
     let run = lab.run(0, &["list", "--color", "always"]);
     assert!(run.stdout.contains('\u{1b}'), "{}", run.stdout);

@@ -3,16 +3,12 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::chsnap_command::Chsnap;
-use crate::freezer::{Freezer, SLOW};
+use crate::freezer::{SLOW, served_repository};
 use crate::tree::tree;
 
 fn interrupted_by(signal: &str, code: i32) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let child = chsnap.command(&["create"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     // In the freeze, which takes two seconds.
     std::thread::sleep(Duration::from_millis(700));
@@ -51,11 +47,8 @@ fn sighup_waits_for_the_freeze_and_releases_it() {
 
 #[test]
 fn a_command_that_is_to_outlive_its_terminal_does() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let mut command = chsnap.under(Command::new("nohup"), &["create"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nohup starts");
     std::thread::sleep(Duration::from_millis(700));
@@ -67,11 +60,8 @@ fn a_command_that_is_to_outlive_its_terminal_does() {
 
 #[test]
 fn every_stage_that_began_has_ended_when_a_command_fails() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let run = chsnap.expect(1, &["--json", "--progress", "json", "create", "--freeze-timeout", "500ms"]);
     let mut open: std::collections::BTreeMap<String, i32> = std::collections::BTreeMap::new();
     for line in run.stderr.lines() {
@@ -89,11 +79,8 @@ fn every_stage_that_began_has_ended_when_a_command_fails() {
 
 #[test]
 fn a_freeze_past_its_deadline_is_awaited_and_released_all_the_same() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     // Too short a deadline for the freeze, and then for its end: the intent stays, and the next run releases it.
     let run = chsnap.expect(1, &["create", "--freeze-timeout", "500ms"]);
     assert!(run.stderr.contains("did not answer") && run.stderr.contains("next run does the rest"), "{}", run.stderr);
@@ -106,11 +93,8 @@ fn a_freeze_past_its_deadline_is_awaited_and_released_all_the_same() {
 
 #[test]
 fn a_slow_freeze_is_reported() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let run = chsnap.expect(0, &["create", "--patience", "1s", "--progress", "plain"]);
     assert!(
         run.stderr.contains("FREEZE of d.slow has been running for 1 s; no blocking query was found"),

@@ -29,7 +29,7 @@ const MANY: i64 = 20;
 /// its mode or owner, and its time.
 const CALLS_OF_A_PART: i64 = 6;
 
-/// A server with so many parts, and a repository on NFS.
+/// A server with a number of parts, and a repository on NFS.
 struct Lab {
     chsnap: Chsnap,
     _freezer: Freezer,

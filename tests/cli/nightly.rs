@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::{Chsnap, Run};
 use crate::cli::support::{Lab, names};
-use crate::freezer::{Freezer, SLOW};
+use crate::freezer::{Freezer, SLOW, served_repository};
 use crate::tls::tls;
 
 /// A server, a repository and a configuration.
@@ -26,11 +26,8 @@ struct Night {
 
 impl Night {
     fn new(config: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let freezer = Freezer::start(&folder.path().join("ch"));
+        let (folder, freezer, chsnap) = served_repository();
         freezer.add_part("events", "all_1_1_0");
-        let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-        chsnap.expect(0, &["init"]);
         let night = Self { folder, chsnap, freezer };
         night.configure(config);
         night

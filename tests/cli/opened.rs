@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::chsnap_command::Chsnap;
 use crate::cli::support::names;
-use crate::freezer::Freezer;
+use crate::freezer::served_repository;
 
 /// How often a command opened the index, and how often it read each file of the journal.
 fn opened(chsnap: &Chsnap, code: i32, arguments: &[&str]) -> (usize, BTreeMap<String, usize>) {
@@ -23,11 +23,8 @@ fn opened(chsnap: &Chsnap, code: i32, arguments: &[&str]) -> (usize, BTreeMap<St
 
 #[test]
 fn index_and_journal_are_opened_once_a_command() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let ids: Vec<String> = (0..6)
         .map(|_| {
             freezer.add_part(
@@ -96,11 +93,8 @@ fn the_kernel_sees_index_and_journal_opened_once_a_command() {
         eprintln!("SKIPPED: there is no strace");
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     for _ in 0..3 {
         chsnap.expect(0, &["create"]);
     }

@@ -4,9 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::chsnap_command::Chsnap;
 use crate::cli::support::{Lab, ids, names};
-use crate::freezer::Freezer;
+use crate::freezer::served_repository;
 
 fn pinned(lab: &Lab) -> Vec<bool> {
     let document = lab.chsnap().json(0, &["list"]);
@@ -174,11 +173,8 @@ fn a_pin_needs_no_reason_and_can_last_for_a_while() {
 
 #[test]
 fn a_snapshot_is_pinned_as_it_is_made_until_a_day_a_time_or_for_a_duration() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let created = |arguments: &[&str]| {
         let document = chsnap.json(0, &[&["create", "--pin", "year end"], arguments].concat());
         let id = document["id"].as_str().expect("an id").to_owned();

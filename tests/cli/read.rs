@@ -112,7 +112,7 @@ fn a_snapshot_that_was_made_with_warnings_lists_and_shows_without_any() {
 fn a_label_of_any_bytes_reads_back_and_garbles_no_terminal() {
     for bytes in [&b"\x1b[2J\x1b]0;x\x07"[..], b"a\nb\tc\r\x08", b"\xff\xfe/..", "\u{202e}\u{9b}2J é".as_bytes()] {
         let lab = Lab::new();
-        lab.labelled("2026-11-22T02:00:00Z", OsStr::from_bytes(bytes));
+        lab.labeled("2026-11-22T02:00:00Z", OsStr::from_bytes(bytes));
         for command in ["list", "show"] {
             let document = lab.chsnap().json(0, &[command]);
             let row = if command == "list" { &document["snapshots"][0] } else { &document };
@@ -130,7 +130,7 @@ fn a_label_of_any_bytes_reads_back_and_garbles_no_terminal() {
 #[test]
 fn a_label_that_is_not_text_is_in_json_as_its_bytes() {
     let lab = Lab::new();
-    lab.labelled("2026-11-22T02:00:00Z", OsStr::from_bytes(b"pre\xffupgrade\n"));
+    lab.labeled("2026-11-22T02:00:00Z", OsStr::from_bytes(b"pre\xffupgrade\n"));
     assert_eq!(lab.chsnap().json(0, &["show"])["name_base64"], "cHJl/3VwZ3JhZGUK");
 }
 

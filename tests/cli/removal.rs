@@ -228,9 +228,9 @@ fn a_complete_id_matches_itself_alone_and_one_in_the_trash_says_so() {
 #[test]
 fn a_name_that_one_snapshot_has_names_it_and_one_that_two_have_is_refused() {
     let lab = Lab::new();
-    let release = lab.labelled("2026-11-01T02:00:00Z", "release 26.9".as_ref());
+    let release = lab.labeled("2026-11-01T02:00:00Z", "release 26.9".as_ref());
     let nightly: Vec<String> =
-        (2..=3).map(|day| lab.labelled(&format!("2026-11-{day:02}T02:00:00Z"), "nightly".as_ref())).collect();
+        (2..=3).map(|day| lab.labeled(&format!("2026-11-{day:02}T02:00:00Z"), "nightly".as_ref())).collect();
     assert_eq!(lab.chsnap().json(0, &["show", "release 26.9"])["id"], release.as_str());
     let run = lab.run(2, &["rm", "nightly"]);
     assert!(nightly.iter().all(|id| run.stderr.contains(id)), "{}", run.stderr);

@@ -196,7 +196,7 @@ fn browsed(page: &Path, width: u32, by_night: bool, picture: &Path) -> Option<Ve
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("--window-size={width},3000"))
-        // The colours that its user asks for: 0 are dark ones.
+        // The colors that its user asks for: 0 are dark ones.
         .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!by_night)))
         .arg(format!("--screenshot={}", picture.display()))
         .arg(format!("file://{}", page.display()))
@@ -261,7 +261,7 @@ fn a_browser_draws_the_page_at_the_width_of_a_desk_a_tablet_and_a_telephone() {
         }
         pictures.push(bytes);
     }
-    assert!(pictures[0] != pictures[3], "by night it has other colours");
+    assert!(pictures[0] != pictures[3], "by night it has other colors");
     for width in [1280, 768, 390] {
         let taken = taken_width(&page, width);
         assert!(taken <= width, "at {width} pixels it takes {taken}");

@@ -8,14 +8,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::chsnap_command::Chsnap;
-use crate::freezer::Freezer;
+use crate::freezer::{Freezer, served_repository};
 
 fn lab() -> (TempDir, Freezer, Chsnap) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (folder, freezer, chsnap) = served_repository();
     freezer.add_small_part("t", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     (folder, freezer, chsnap)
 }
 

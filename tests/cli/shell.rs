@@ -129,3 +129,13 @@ fn a_slip_in_a_name_is_answered_with_the_name() {
     assert!(said(2, &["create", "--tabel", "a.b"]).contains("'--table'"));
     assert!(!said(1, &["show", "2031"]).contains("did you mean"));
 }
+
+#[test]
+fn the_version_is_one_line_whether_the_tree_of_commands_is_made_for_it_or_not() {
+    let lab = Lab::new();
+    for arguments in [&["--version"][..], &["-V"], &["--quiet", "--version"]] {
+        let run = lab.run(0, arguments);
+        assert_eq!(run.stdout, concat!("chsnap ", env!("CARGO_PKG_VERSION"), "\n"), "{arguments:?}");
+        assert_eq!(run.stderr, "", "{arguments:?}");
+    }
+}

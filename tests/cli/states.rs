@@ -7,7 +7,7 @@ use chsnap::repo::Event;
 
 use crate::chsnap_command::Chsnap;
 use crate::cli::support::Lab;
-use crate::freezer::Freezer;
+use crate::freezer::served_repository;
 
 /// The value of a figure, with all of its labels but the profile.
 fn value(page: &str, name: &str, label: &str) -> Option<f64> {
@@ -77,11 +77,8 @@ fn damage_failed_drills_refused_prunes_and_lagging_replicas_have_figures_that_go
 
 #[test]
 fn each_step_that_failed_and_a_freeze_of_another_tool_have_figures() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let file = folder.path().join("chsnap.prom");
     let config = folder.path().join("config.toml");
     let run = |code: i32, url: &str| {

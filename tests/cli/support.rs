@@ -130,7 +130,7 @@ impl Lab {
         })
     }
 
-    pub(crate) fn labelled(&self, at: &str, label: &OsStr) -> String {
+    pub(crate) fn labeled(&self, at: &str, label: &OsStr) -> String {
         self.snapshot_with(at, |manifest| manifest.label = Label::new(label))
     }
 

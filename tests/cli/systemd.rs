@@ -74,7 +74,7 @@ fn data_and_repository_stay_in_one_mount() {
                 assert!(!line.starts_with(splitting), "{line}");
             }
         }
-        assert!(text.contains("becomes a mount of its own"), "whoever edits it is told why");
+        assert!(text.contains("becomes a mount of its own"), "the unit explains why");
     }
 }
 

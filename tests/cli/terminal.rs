@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::cli::support::Lab;
-use crate::freezer::{Freezer, SLOW};
+use crate::freezer::{SLOW, served_repository};
 
 #[test]
 fn a_closed_pipe_ends_quietly() {
@@ -121,14 +121,11 @@ fn every_answer_in_json_is_one_document_on_one_of_the_two_streams() {
     }
 }
 
-/// What a `create` of a table that takes two seconds writes to a terminal of so many columns, and nothing else.
+/// The output to a terminal of this width of a `create` whose table takes two seconds.
 fn on_a_terminal(columns: u32, environment: &[(&str, &str)], arguments: &str) -> String {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
     freezer.add_part(SLOW, "all_2_2_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let line = format!("stty cols {columns} rows 24; '{}' create {arguments} >/dev/null", env!("CARGO_BIN_EXE_chsnap"));
     let mut command = std::process::Command::new("script");
     command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
@@ -172,7 +169,7 @@ fn bars_fit_a_narrow_terminal_and_fill_a_wide_one() {
 }
 
 #[test]
-fn bars_have_colours_only_where_they_are_wanted() {
+fn bars_have_colors_only_where_they_are_wanted() {
     let has_colour = |text: &str| text.contains("\u{1b}[32m");
     assert!(has_colour(&on_a_terminal(120, &[], "")));
     assert!(!has_colour(&on_a_terminal(120, &[("NO_COLOR", "1")], "")));
@@ -187,11 +184,8 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
 
 #[test]
 fn tables_that_are_frozen_are_events_too() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part(SLOW, "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let run = chsnap.expect(0, &["--json", "--progress", "json", "create"]);
     let events: Vec<Value> =
         run.stderr.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chsnap::checksums::hash_bytes;
-use chsnap::fs::{ContentDigest, CopyError, CopyOptions, FileCopy, FileTarget, Hashing, RateLimit, can_keep};
+use chsnap::fs::{ContentDigest, CopyError, CopyOptions, Dir, FileCopy, FileTarget, Hashing, RateLimit, can_keep};
 use proptest::prelude::*;
 use rustix::fs::XattrFlags;
 
@@ -55,6 +55,12 @@ proptest! {
     }
 }
 
+/// A copy of `source` to `target` that is begun.
+fn begun<'a>(options: &'a CopyOptions<'a>, from: &'a Dir, to: &'a Dir) -> FileCopy<'a> {
+    let target = FileTarget::new(to).expect("it answers");
+    FileCopy::begin(options, from, "source".as_ref(), target, "target".as_ref()).expect("begun")
+}
+
 #[test]
 fn a_file_copied_in_ranges_by_several_threads_is_whole() {
     for (from, to) in places() {
@@ -62,14 +68,7 @@ fn a_file_copied_in_ranges_by_several_threads_is_whole() {
         make(&source, &Made { stretches: vec![(true, 5000), (false, 700), (true, 300), (false, 9)], ..Made::plain(0) });
         let (from, to) = (open(from.path()), open(to.path()));
         let options = CopyOptions::new(false, None, &onward);
-        let copy = FileCopy::begin(
-            &options,
-            &from,
-            "source".as_ref(),
-            FileTarget::new(&to).expect("it answers"),
-            "target".as_ref(),
-        )
-        .expect("begun");
+        let copy = begun(&options, &from, &to);
         let size = copy.size_bytes();
         std::thread::scope(|scope| {
             for at in (0..size).step_by(1 << 20) {
@@ -88,16 +87,11 @@ fn an_incomplete_copy_is_refused_and_removed() {
     make(&folder.path().join("source"), &Made::plain(10_000));
     let dir = open(folder.path());
     let options = CopyOptions::new(false, None, &onward);
-    let begin = || {
-        let target = FileTarget::new(&dir).expect("it answers");
-        FileCopy::begin(&options, &dir, "source".as_ref(), target, "target".as_ref()).expect("begun")
-    };
-    let copy = begin();
+    let copy = begun(&options, &dir, &dir);
     copy.copy_range(0..4096).expect("copied");
     copy.finish(None).expect_err("there is more");
     assert!(!folder.path().join("target").exists());
-    let copy = begin();
-    drop(copy);
+    drop(begun(&options, &dir, &dir));
     assert!(!folder.path().join("target").exists());
 }
 

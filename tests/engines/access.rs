@@ -221,7 +221,7 @@ struct Proxy {
     taken: Arc<Mutex<Vec<String>>>,
 }
 
-/// What becomes of a statement that holds `refused`.
+/// The fate of a statement that contains `refused`.
 #[derive(Clone)]
 enum Refusal {
     /// The server refuses it.
@@ -336,7 +336,7 @@ fn answer(mut client: TcpStream, upstream: &str, (refused, refusal): (&str, &Ref
     drop(client.write_all(&response));
 }
 
-/// What the proxy lists.
+/// Sets the lists that the proxy returns.
 fn list(engine: &Engine, listed: &[(&str, &str, &str)]) {
     engine.query("CREATE DATABASE IF NOT EXISTS fake");
     for table in ["users", "roles", "quotas", "settings_profiles"] {

@@ -14,7 +14,7 @@ use crate::support::{active_parts, escaped, load, path_of, restore_by_hand, shad
 use crate::tree::{Node, Tree, files, tree};
 use crate::unchanged::{Numbers, make, settle, state, step};
 
-/// A folder on another filesystem than the engine's; none where there is no such thing.
+/// A folder on another filesystem than the engine's; `None` if this machine has none.
 pub(crate) fn elsewhere(engine: &Engine) -> Option<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     let device = |path: &Path| fs::metadata(path).map(|stat| stat.dev()).ok();

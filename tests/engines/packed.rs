@@ -11,7 +11,7 @@ use crate::engine::{Engine, Kind, Options};
 use crate::support::{active_parts, path_of, repository, restore_by_hand};
 use crate::tree::{files, tree};
 
-/// A table of which the small parts are packed.
+/// Makes a table whose small parts are packed.
 fn make(engine: &Engine) {
     engine.query("CREATE DATABASE lab");
     engine.query(

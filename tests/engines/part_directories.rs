@@ -18,7 +18,7 @@ use crate::support::{active_parts, expected, found, load, path_of, repository};
 use crate::tree::{files, tree};
 use crate::unchanged::{Numbers, make, settle, step};
 
-/// Changes of a directory show from then on.
+/// Waits until any later change of a directory shows in its times.
 fn let_directories_settle() {
     std::thread::sleep(Duration::from_millis(3100));
 }
@@ -30,7 +30,7 @@ fn known(chsnap: &Chsnap) {
     chsnap.json(0, &["create"]);
 }
 
-/// What a night asked of the files of the parts that were there before.
+/// The system calls of a night on files of parts that existed before it.
 struct Night {
     /// Links of such files.
     links: usize,

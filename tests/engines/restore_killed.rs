@@ -274,7 +274,8 @@ both_engines! {
             engine.query("DROP DATABASE IF EXISTS lab");
             let when = format!("{call} {error} {nth}");
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:error={error}:when={nth}")]);
+            strace.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+            strace.args(["-e", &format!("inject={call}:error={error}:when={nth}")]);
             let arguments = ["restore", "latest", "--yes"];
             // One thread: strace counts calls by thread, and a second signal would end it at once.
             let alone = [&arguments[..], &["--jobs", "1"]].concat();

@@ -1,5 +1,5 @@
 //! Restores in other orders, of other tables: partitions of every key, names that are hard to write, names that change places.
-//! Beside each restore there are tables and parts that it has nothing to do with.
+//! Each test also has tables and parts that its restores must not touch.
 
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ fn drop_table(engine: &Engine, name: &str) {
     engine.query(&format!("DROP TABLE {name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
 }
 
-/// Names with what statements, paths, options and patterns give a meaning to.
+/// Names with characters that have a meaning in statements, paths, options or patterns.
 const NAMES: [&str; 7] =
     ["a.b.c", "back`tick", "it's \"quoted\"", "sl/ash\\back", "é ü 名", "per%2Ecent=equal", "[x]*?{y,z}"];
 

@@ -375,7 +375,7 @@ both_engines! {
         assert_eq!(answers(&second, &queries), before);
         let changed: Vec<&Value> =
             report["tables"].as_array().expect("a list").iter().filter(|table| table["uuid_changed"] == true).collect();
-        assert!(changed.is_empty(), "nobody has these UUIDs there: {changed:#?}");
+        assert!(changed.is_empty(), "these UUIDs were free: {changed:#?}");
         nothing_is_left(&second);
     }
 

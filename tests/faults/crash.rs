@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chsnap::exec::PlaceMode;
 use chsnap::fs::{Mutations, real};
+use chsnap::model::SnapshotId;
 use chsnap::monitor::Silent;
 use chsnap::ops::copy;
 use chsnap::ops::create::FreezeMode;
@@ -15,11 +16,10 @@ use chsnap::ops::{self, OpError};
 use chsnap::plan::retention::{Count, GuardLimits, Policy};
 use rustix::io::Errno;
 use testkit::faulty::{Fault, FaultyVerbs};
-use testkit::tree::tree;
+use testkit::saved::SavedTree;
+use testkit::tree::{regrown, tree};
 use testkit::world::{World, now, reference};
 
-/// Calls `attempt` in a new world with a fault at its first mutating call, its second, and so on, until one attempt
-/// has none left to meet.
 /// The errors that most calls meet, and those that some call answers in a way of its own.
 const OFTEN: [Errno; 5] = [Errno::IO, Errno::NOSPC, Errno::MLINK, Errno::XDEV, Errno::ACCESS];
 
@@ -29,23 +29,37 @@ fn errors(some: &[Errno]) -> impl Iterator<Item = Fault> {
     testkit::faulty::ERRNOS.into_iter().filter(move |errno| is_full || some.contains(errno)).map(Fault::Error)
 }
 
-fn at_every_call(fault: Fault, attempt: impl FnMut(&World, &Arc<dyn Mutations>, &str)) -> usize {
-    at_every_call_in(World::new, fault, attempt)
+/// Prints the call that met the fault if the test fails.
+struct NamesCall<'a>(&'a FaultyVerbs);
+
+impl Drop for NamesCall<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the fault was at: {}", self.0.met());
+        }
+    }
 }
 
-fn at_every_call_in(
+/// Calls `attempt` with a fault at its first mutating call, its second, and so on, until one attempt has none left to
+/// meet. The world is made once, and put back before each further attempt.
+fn at_every_call(
     new_world: fn() -> World,
     fault: Fault,
     mut attempt: impl FnMut(&World, &Arc<dyn Mutations>, &str),
 ) -> usize {
+    let mut world = new_world();
+    let saved = SavedTree::of(world.folder.path());
     for call in 1.. {
-        let world = new_world();
         let faulty = Arc::new(FaultyVerbs::new(call, fault));
         let verbs: Arc<dyn Mutations> = Arc::clone(&faulty) as Arc<dyn Mutations>;
-        attempt(&world, &verbs, &format!("{fault:?} at call {call} ({})", faulty.met()));
+        let naming = NamesCall(&faulty);
+        attempt(&world, &verbs, &format!("{fault:?} at call {call}"));
+        drop(naming);
         if faulty.met().is_empty() {
             return call;
         }
+        saved.put_back();
+        world.older = regrown(&world.older, &world.snapshots());
     }
     unreachable!("the calls of a command have an end")
 }
@@ -55,12 +69,12 @@ fn create_survives(fault: Fault, place: PlaceMode, freeze: FreezeMode) {
 }
 
 fn create_survives_in(new_world: fn() -> World, fault: Fault, place: PlaceMode, freeze: FreezeMode) {
-    let calls = at_every_call_in(new_world, fault, |world, verbs, context| {
+    let calls = at_every_call(new_world, fault, |world, verbs, context| {
         world.place.set(place);
         let result = world.create_of(verbs, place, freeze);
         world.check(context);
         world.check_older(context);
-        let standing = world.open(&real()).snapshot_ids().expect("readable").0.len();
+        let standing = ids(world).len();
         if let Ok(report) = &result {
             assert_eq!(standing, 2, "{context}");
             assert!(report.totals.parts == 5 || !report.warnings.is_empty(), "{context}");
@@ -117,10 +131,11 @@ fn a_write_error_of_a_background_sync_fails_the_run() {
         world.create(&real(), PlaceMode::Auto).expect("a snapshot of them");
         let faulty = Arc::new(FaultyVerbs::new(0, Fault::First("sync_filesystem", Errno::IO)));
         let verbs: Arc<dyn Mutations> = Arc::clone(&faulty) as Arc<dyn Mutations>;
-        let error = world.create_of(&verbs, PlaceMode::Auto, freeze).map(|report| report.id).expect_err("it is told");
+        let error =
+            world.create_of(&verbs, PlaceMode::Auto, freeze).map(|report| report.id).expect_err("the sync failed");
         assert!(format!("{error:?}").contains("sync"), "{error:?}");
         assert!(faulty.firsts() > 1, "the last sync, which found nothing wrong, is not the one that failed");
-        assert_eq!(world.open(&real()).snapshot_ids().expect("readable").0.len(), 2, "{freeze:?}");
+        assert_eq!(ids(&world).len(), 2, "{freeze:?}");
         world.create_of(&real(), PlaceMode::Auto, freeze).expect("nothing is in the way of the next");
     }
 }
@@ -133,16 +148,21 @@ fn copy_by(world: &World, verbs: &Arc<dyn Mutations>) -> Result<copy::Report, Op
     copy::copy(&source, target, &request, &now, &Silent).map_err(|stopped| stopped.error)
 }
 
+/// A world whose first snapshot is copied, with a second one that is not.
+fn copied_once() -> World {
+    let world = World::small();
+    copy_by(&world, &real()).expect("a copy of the first snapshot");
+    world.create(&real(), PlaceMode::Auto).expect("a second snapshot");
+    world
+}
+
 #[test]
 fn copy_killed_or_refused_at_any_call_leaves_all_or_nothing_and_is_taken_up() {
-    let faults = [(Fault::Kill, false), (Fault::Kill, true)];
-    for (fault, links) in faults.into_iter().chain(errors(&[Errno::NOSPC]).map(|fault| (fault, true))) {
-        at_every_call_in(World::small, fault, |world, verbs, context| {
+    let kills: [(Fault, fn() -> World); 2] = [(Fault::Kill, World::small), (Fault::Kill, copied_once)];
+    let refused = errors(&[Errno::NOSPC]).map(|fault| (fault, copied_once as fn() -> World));
+    for (fault, new_world) in kills.into_iter().chain(refused) {
+        at_every_call(new_world, fault, |world, verbs, context| {
             let second = world.folder.path().join("second/snapshots");
-            if links {
-                copy_by(world, &real()).unwrap_or_else(|error| panic!("{error}: {context}"));
-                world.create(&real(), PlaceMode::Auto).expect("a second snapshot");
-            }
             let source = tree(&world.snapshots());
             let before = tree(&second);
             let result = copy_by(world, verbs);
@@ -184,36 +204,62 @@ fn check_copies(world: &World, context: &str) {
     }
 }
 
+/// A world with this many snapshots.
+fn with_snapshots(count: usize) -> World {
+    let world = World::new();
+    for _ in 1..count {
+        world.create(&real(), PlaceMode::Auto).expect("a snapshot");
+    }
+    world
+}
+
+fn ids(world: &World) -> Vec<SnapshotId> {
+    world.open(&real()).snapshot_ids().expect("readable").0
+}
+
 #[test]
 fn rm_undo_and_gc_interrupted_at_any_call_are_taken_up_again() {
     for fault in [Fault::Kill].into_iter().chain(errors(&[Errno::IO, Errno::ACCESS])) {
-        at_every_call(fault, |world, verbs, context| {
-            let second = world.create(&real(), PlaceMode::Auto).expect("a second snapshot").id;
-            let both = tree(&world.snapshots());
-            let run = |verbs: &Arc<dyn Mutations>| -> Result<(), OpError> {
-                let repository = world.open(verbs);
-                let locked = repository.lock("test", now(), Duration::ZERO)?;
-                ops::remove(&locked, &[reference(&second.to_string())], true, now())?;
-                ops::undo(&locked, &[], now())?;
-                ops::remove(&locked, &[reference(&second.to_string())], true, now())?;
-                ops::collect_garbage(&locked, || None, &Silent, 1, now())?;
-                Ok(())
-            };
-            let result = run(verbs);
-            world.check(context);
-            world.check_older(context);
-            let repository = world.open(&real());
-            if repository.removed_ids().expect("readable").contains(&second) {
-                // What can be taken back is whole.
-                let locked = repository.lock("test", now(), Duration::ZERO).expect("free");
-                ops::undo(&locked, &[], now()).expect("undone");
-                assert_eq!(tree(&world.snapshots()), both, "{context}");
-            } else if result.is_ok() {
-                assert_eq!(tree(&world.snapshots()), world.older, "{context}");
-            }
-            world.check_that_the_next_run_converges(context);
-        });
+        at_every_call(
+            || with_snapshots(2),
+            fault,
+            |world, verbs, context| {
+                let second = ids(world)[1];
+                let both = tree(&world.snapshots());
+                let run = |verbs: &Arc<dyn Mutations>| -> Result<(), OpError> {
+                    let repository = world.open(verbs);
+                    let locked = repository.lock("test", now(), Duration::ZERO)?;
+                    ops::remove(&locked, &[reference(&second.to_string())], true, now())?;
+                    ops::undo(&locked, &[], now())?;
+                    ops::remove(&locked, &[reference(&second.to_string())], true, now())?;
+                    ops::collect_garbage(&locked, || None, &Silent, 1, now())?;
+                    Ok(())
+                };
+                let result = run(verbs);
+                world.check(context);
+                world.check_older(context);
+                let repository = world.open(&real());
+                if repository.removed_ids().expect("readable").contains(&second) {
+                    // What can be taken back is whole.
+                    let locked = repository.lock("test", now(), Duration::ZERO).expect("free");
+                    ops::undo(&locked, &[], now()).expect("undone");
+                    assert_eq!(tree(&world.snapshots()), both, "{context}");
+                } else if result.is_ok() {
+                    assert_eq!(tree(&world.snapshots()), world.older, "{context}");
+                }
+                world.check_that_the_next_run_converges(context);
+            },
+        );
     }
+}
+
+/// A world with three snapshots, none of which is pinned.
+fn unpinned() -> World {
+    let world = with_snapshots(3);
+    for pin in testkit::world::entries(&world.repository().join("pins")) {
+        std::fs::remove_file(world.repository().join("pins").join(pin)).expect("unpinned");
+    }
+    world
 }
 
 #[test]
@@ -222,15 +268,9 @@ fn prune_interrupted_at_any_call_removes_whole_snapshots_of_its_plan_or_none() {
     let limits = GuardLimits::default().with_removed_percent(100);
     let request = PruneRequest::new(policy).with_limits(limits).with_jobs(1);
     for fault in [Fault::Kill].into_iter().chain(errors(&[Errno::IO, Errno::ACCESS])) {
-        at_every_call(fault, |world, verbs, context| {
-            for _ in 0..2 {
-                world.create(&real(), PlaceMode::Auto).expect("a snapshot");
-            }
-            for pin in testkit::world::entries(&world.repository().join("pins")) {
-                std::fs::remove_file(world.repository().join("pins").join(pin)).expect("unpinned");
-            }
+        at_every_call(unpinned, fault, |world, verbs, context| {
             let all = tree(&world.snapshots());
-            let ids = world.open(&real()).snapshot_ids().expect("readable").0;
+            let ids = ids(world);
             let run = |verbs: &Arc<dyn Mutations>| -> Result<(), OpError> {
                 let repository = world.open(verbs);
                 let plan = plan_prune(&repository, &request, now())?;
@@ -259,4 +299,35 @@ fn prune_interrupted_at_any_call_removes_whole_snapshots_of_its_plan_or_none() {
             world.check_that_the_next_run_converges(context);
         });
     }
+}
+
+#[test]
+fn a_saved_tree_is_put_back_as_it_was() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root");
+    std::fs::create_dir_all(root.join("a/b")).expect("made");
+    for (name, text) in [("a/one", "1"), ("a/b/two", "2"), ("three", "3")] {
+        std::fs::write(root.join(name), text).expect("written");
+    }
+    std::os::unix::fs::symlink("a", root.join("latest")).expect("a link");
+    let saved = SavedTree::of(&root);
+    let before = tree(&root);
+    std::fs::remove_dir_all(root.join("a")).expect("removed");
+    std::fs::write(root.join("a"), "a file where a directory was").expect("written");
+    std::fs::write(root.join("three"), "changed").expect("written");
+    std::fs::set_permissions(root.join("three"), std::fs::Permissions::from_mode(0o600)).expect("set");
+    std::fs::remove_file(root.join("latest")).expect("removed");
+    std::fs::create_dir_all(root.join("latest/new")).expect("made");
+    saved.put_back();
+    let after = tree(&root);
+    assert_eq!(testkit::tree::files(&after).len(), testkit::tree::files(&before).len());
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert_eq!(std::fs::read_link(root.join("latest")).expect("a link"), std::path::Path::new("a"));
+    for (path, node) in before.iter().filter(|(path, _)| root.join(path).is_file() && !root.join(path).is_symlink()) {
+        assert_eq!(after.get(path), Some(node), "{}", path.display());
+    }
+    saved.put_back();
+    assert_eq!(tree(&root), after, "nothing is left to put back");
 }

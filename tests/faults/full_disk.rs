@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use testkit::chsnap_command::Chsnap;
 use testkit::engine::{Engine, Kind, Options};
-use testkit::freezer::Freezer;
+use testkit::freezer::{Freezer, served_repository};
 use testkit::small_disk::SmallDisk;
 use testkit::tree::{Node, Tree, files, tree};
 
@@ -295,13 +295,10 @@ fn a_copy_that_does_not_fit_leaves_nothing_half() {
 #[test]
 fn a_copy_that_cannot_fit_in_blocks_or_inodes_makes_no_repository() {
     let disk = SmallDisk::new(32, 4096);
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     for number in 0..200 {
         freezer.add_small_part("one", &format!("all_{number}_{number}_0"));
     }
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let created = chsnap.json(0, &["create"]);
     let (files, bytes) =
         (created["files"].as_u64().expect("files"), created["apparent_bytes"].as_u64().expect("bytes"));
@@ -469,11 +466,8 @@ impl CopySource {
     /// The source, and its only snapshot, which has one part.
     fn new() -> (Self, Value) {
         let disk = SmallDisk::new(8, 2000);
-        let folder = tempfile::tempdir().expect("a folder");
-        let freezer = Freezer::start(&folder.path().join("ch"));
+        let (folder, freezer, chsnap) = served_repository();
         freezer.add_part("one", "all_1_1_0");
-        let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-        chsnap.expect(0, &["init"]);
         let first = chsnap.json(0, &["create"]);
         (Self { disk, freezer, chsnap, _folder: folder }, first)
     }

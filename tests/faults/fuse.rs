@@ -392,7 +392,7 @@ fn fuse_calls_of_a_slow_filesystem_are_made_at_once() {
     fs::metadata(chsnap.repo().join("latest")).expect("it leads to a snapshot");
 }
 
-/// As with NFSv4 whose client and server do not agree on the names of users: whoever writes as root is not refused, and
+/// As with NFSv4 whose client and server do not agree on the names of users: a process that writes as root is not refused, and
 /// yet nothing keeps its owner.
 #[test]
 fn fuse_ids_that_are_mapped_are_found_before_anything_is_copied() {

@@ -107,7 +107,8 @@ fn a_filesystem_that_keeps_no_owners_is_refused_before_anything_is_frozen_unless
             let (held, source) =
                 (data.join(&part).join(file).metadata().expect("there"), live.join(file).metadata().expect("there"));
             assert_eq!(held.uid(), 0, "the copy has it not");
-            let told = record.unkept.iter().find(|unkept| Path::new(&unkept.path) == file).expect("its time is told");
+            let told =
+                record.unkept.iter().find(|unkept| Path::new(&unkept.path) == file).expect("a record of its time");
             assert_eq!(told.modified, Some((source.mtime(), u32::try_from(source.mtime_nsec()).expect("small"))));
         }
     }

@@ -1,25 +1,24 @@
 //! The crash contract under power cuts: unsynced changes may be on disk or not, in any order that a filesystem may have
 //! written them, and the contract of `tests/faults/crash.rs` still holds.
 //!
-//! A command runs by verbs that record every change, the server's own included, which nobody syncs. Of the record come
-//! the states that the disk may hold at a cut, and each is made as a tree, at the same place and of the same live
-//! inodes, checked, and used on. Live data and what stood before the command count as durable.
+//! A command runs with mutations that record every change, including those of the server, which does not sync them. The
+//! states that the disk may have at a cut are computed from the record. Each of them is made as a tree, at the same path
+//! and with the same live inodes, checked, and used by the next command. Live data and everything that existed before the
+//! command count as durable.
 //!
-//! - *Journalled*, as ext4 and XFS are: names and attributes reach the disk in the order in which they changed. A sync
-//!   of an inode forces the journal up to the last change that concerns it. Tried whole: every prefix that the syncs
-//!   before a cut allow.
-//! - *Weak*, as POSIX is and as a log of single inodes (btrfs) may come out: each directory has an order of its own, and
-//!   what one fsync makes durable is the entries of that directory, not its own entry in the one above. Tried: each
-//!   directory alone ahead of all others, or behind them, and samples.
+//! - *Journaled*, as ext4 and XFS are: changes of names and attributes reach the disk in their order. A sync of an inode
+//!   forces the journal up to the last change of that inode. All prefixes that the syncs before a cut allow are tried.
+//! - *Weak*, as POSIX allows, and as a log of single inodes (btrfs) may behave: each directory has an order of its own,
+//!   and fsync of a directory makes its entries durable, but not its own entry in its parent. Tried are states in which
+//!   one directory is ahead of all others or behind them, and random samples.
 //!
-//! In both a rename is whole or not at all, over an older file and between two directories too: so do all journalling
-//! and copy-on-write filesystems, and without that no commit by rename would be one. Bytes that neither an fsync of
-//! their file nor a syncfs covers are there, lost, half there, or zeros, whatever became of the file's name.
+//! In both models a rename is atomic, also over an existing file and between two directories: every journaling or
+//! copy-on-write filesystem guarantees this, and a commit by rename relies on it. Bytes of a file that neither fsync nor
+//! syncfs has covered may be there, lost, half there, or zeros, whether the file has its name or not.
 //!
 //! `CHSNAP_POWER_SEED` and `CHSNAP_POWER_SAMPLES` give other samples, and more of them.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,7 +31,7 @@ use chsnap::ops::{self, OpError};
 use chsnap::repo::{Event, Locked, RepoError, Repository};
 use testkit::faulty::{Fault, FaultyVerbs};
 use testkit::recorder::{Record, Recorder};
-use testkit::tree::{Tree, tree};
+use testkit::tree::{Tree, regrown, tree};
 use testkit::world::{World, now, reference};
 
 /// What chsnap and the server never change once it is there.
@@ -144,15 +143,6 @@ fn start_anew(repository: &Path) {
     }
 }
 
-/// A tree that was made again: its directories are other inodes.
-fn regrown(tree: &Tree, root: &Path) -> Tree {
-    let mut tree = tree.clone();
-    for (path, node) in tree.iter_mut().filter(|(_, node)| node.is_dir) {
-        node.inode = fs::symlink_metadata(root.join(path)).map_or(0, |metadata| metadata.ino());
-    }
-    tree
-}
-
 fn ids(repository: &Repository) -> Vec<SnapshotId> {
     repository.snapshot_ids().expect("readable").0
 }
@@ -217,12 +207,12 @@ fn init_and_the_first_create_survive_a_power_cut() {
     let recording = Recording::of(World::without_repository());
     let verbs = recording.verbs(real());
     ops::init(&recording.world.repository(), now(), &verbs).expect("made");
-    let initialised = recording.calls();
+    let initialized = recording.calls();
     let made = recording.world.create(&verbs, PlaceMode::Auto).expect("a snapshot").id;
     recording.cut(|world, cut| {
         match Repository::open(&world.repository(), &real()) {
             Err(RepoError::NotARepository { .. }) => {
-                assert!(cut.calls < initialised, "the repository is gone: {}", cut.context);
+                assert!(cut.calls < initialized, "the repository is gone: {}", cut.context);
                 ops::init(&world.repository(), now(), &real()).expect("made again");
             }
             result => drop(result.expect("a repository")),

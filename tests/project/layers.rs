@@ -188,8 +188,8 @@ fn every_source_keeps_to_its_layer() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
-/// The files and folders of a folder, each with those of its neighbours that it imports.
-fn neighbours(folder: &str, all: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
+/// The files and folders of a folder, each with those of its neighbors that it imports.
+fn neighbors(folder: &str, all: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let inside = || all.iter().filter_map(|(path, text)| Some((path.strip_prefix(&prefix)?, text)));
     let module = |rest: &str| rest.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
@@ -235,7 +235,7 @@ fn no_folder_has_a_circle_of_imports() {
     let folders: BTreeSet<&str> = all.iter().filter_map(|(path, _)| Some(path.rsplit_once('/')?.0)).collect();
     assert!(folders.contains("ops/restore") && folders.contains("plan/restore"), "{folders:?}");
     for folder in folders {
-        assert_eq!(circle(&neighbours(folder, &all)), [""; 0], "src/{folder}");
+        assert_eq!(circle(&neighbors(folder, &all)), [""; 0], "src/{folder}");
     }
 }
 

@@ -187,7 +187,7 @@ proptest! {
             }
         }
         if taken {
-            fs::create_dir(root.join("database/table/patch")).expect("what stands there already");
+            fs::create_dir(root.join("database/table/patch")).expect("an entry that exists already");
         }
         if stray {
             fs::write(root.join("shadow/uuid/stray"), "x").expect("what is no part");

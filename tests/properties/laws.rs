@@ -91,7 +91,7 @@ fn some_of(table: &Table, chosen: &[bool]) -> BTreeSet<PartName> {
     names_of(table).into_iter().zip(chosen).filter_map(|(name, wanted)| wanted.then_some(name)).collect()
 }
 
-/// What undoes the server's escaping.
+/// Decodes a name that the server has escaped.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = text.bytes();
     std::iter::from_fn(|| {
@@ -104,7 +104,7 @@ fn unescaped(text: &str) -> Vec<u8> {
     .collect()
 }
 
-/// A pattern that names one table only: each letter of a glob is taken for itself.
+/// A pattern that matches one table only: every character is literal.
 fn literally(name: &TableName) -> String {
     let part = |text: &str| {
         text.chars()

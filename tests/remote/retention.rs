@@ -18,7 +18,7 @@ fn stored(lab: &Lab) -> usize {
     files_below(&lab.store().join("snapshots")).len()
 }
 
-/// Seven nights of a table of which each night has a part of its own.
+/// Seven nights of a table; each night adds a part.
 fn nights(host: &Store) -> Vec<SnapshotId> {
     let night = |number: u64| {
         if let Ok(entries) = fs::read_dir(host.live().join("n")) {
@@ -120,7 +120,7 @@ fn the_nights_of_one_host_are_never_counted_for_another() {
         .map(|row| row["freed_bytes"].as_u64().expect("a number"))
         .collect();
     assert!(freed[0] < 1_000_000 && freed[1] < 1_000_000 && freed[2] > 1_000_000, "{freed:?}");
-    // A host without a repository must say whose, or all.
+    // A host without a repository must name one, or all of them.
     let clean = lab.elsewhere("clean").env("CHSNAP_REPO", "");
     let run = clean.run(&["remote", "prune", &address, "--keep-last", "4", "--dry-run"]);
     assert_eq!((run.code, run.stderr.contains("--of")), (2, true), "{}", run.stderr);

@@ -89,7 +89,7 @@ pub(super) fn push(chsnap: &Chsnap, what: &str, address: &str) -> Value {
     document(chsnap, &["push", what, "--to", address], 0)
 }
 
-/// The files below a directory with their sizes, in order; none where it is missing.
+/// The files below a directory with their sizes, in order; empty if it is missing.
 pub(super) fn files_below(path: &Path) -> Vec<(PathBuf, u64)> {
     let mut files = Vec::new();
     let Ok(entries) = fs::read_dir(path) else { return files };

@@ -12,6 +12,8 @@ use std::time::Duration;
 use chsnap::fs::{Dir, FsError, Mutations, real};
 use serde_json::{Value, json};
 
+use crate::chsnap_command::Chsnap;
+
 /// A data path with tables, behind HTTP. The thread that answers ends with the process.
 #[derive(Clone)]
 pub struct Freezer {
@@ -299,6 +301,15 @@ impl Freezer {
         }
         Ok(())
     }
+}
+
+/// A folder with a mock server without tables, and an empty repository of that server.
+pub fn served_repository() -> (tempfile::TempDir, Freezer, Chsnap) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = Freezer::start(&folder.path().join("ch"));
+    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    (folder, freezer, chsnap)
 }
 
 /// The id of a part's partition: what its name begins with.

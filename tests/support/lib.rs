@@ -2,6 +2,7 @@
 //!
 //! | module | gives |
 //! |---|---|
+//! | [`bench`] | what the benchmarks share |
 //! | [`chsnap_command`] | the program, run with an environment of its own |
 //! | [`engine`] | a real ClickHouse server, 18.16 or 26.9 |
 //! | [`cluster_lab`], [`keeper`] | two replicas of one, and the ZooKeeper that they need |
@@ -18,10 +19,11 @@
 //! | [`nfs_calls`] | calls to an NFS server, as its client counts them |
 //! | [`schemas`] | documents compared with the schemas in docs/schema |
 //! | [`tls`] | a proxy that speaks TLS |
-//! | [`tree`] | a directory tree as a value that can be compared |
+//! | [`tree`], [`saved`] | a directory tree as a value that can be compared, and one that is put back |
 
 use std::path::{Path, PathBuf};
 
+pub mod bench;
 pub mod chsnap_command;
 pub mod cluster_lab;
 pub mod counting_proxy;
@@ -38,6 +40,7 @@ pub mod object_store;
 pub mod passthrough;
 pub mod recorder;
 pub mod replay;
+pub mod saved;
 pub mod schemas;
 pub mod small_disk;
 pub mod store;

@@ -35,7 +35,7 @@ pub enum Fault {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Behaviour {
+struct Behavior {
     delay: Duration,
     /// The number of calls until the fault, counted from now on.
     fault: Option<(usize, Fault)>,
@@ -90,25 +90,25 @@ impl Passthrough {
 
     /// Delays every call by this time from now on.
     pub fn delay(&self, delay: Duration) {
-        self.shared.behaviour().delay = delay;
+        self.shared.behavior().delay = delay;
     }
 
     /// Injects this fault at the `at`-th counted call from now on, the first being 0.
     pub fn strike(&self, at: usize, fault: Fault) {
         self.shared.calls.store(0, Ordering::SeqCst);
-        self.shared.behaviour().fault = Some((at, fault));
+        self.shared.behavior().fault = Some((at, fault));
         *lock(&self.shared.struck) = None;
     }
 
     /// Shows this id instead of all owners and groups except root's from now on, as an NFSv4 client does with names for
     /// which it has no number. Setting an owner is reported as successful.
     pub fn map_ids_to(&self, nobody: Option<u32>) {
-        self.shared.behaviour().nobody = nobody;
+        self.shared.behavior().nobody = nobody;
     }
 
     /// Injects no fault from now on. Returns the kind of the call that got one, if any did.
     pub fn spare(&self) -> Option<&'static str> {
-        self.shared.behaviour().fault = None;
+        self.shared.behavior().fault = None;
         lock(&self.shared.struck).take()
     }
 
@@ -145,7 +145,7 @@ struct Shared {
     files: Mutex<HashMap<u64, Arc<File>>>,
     listings: Mutex<HashMap<u64, Arc<Listing>>>,
     next_handle: AtomicU64,
-    behaviour: Mutex<Behaviour>,
+    behavior: Mutex<Behavior>,
     calls: AtomicUsize,
     kinds: Mutex<Vec<&'static str>>,
     struck: Mutex<Option<&'static str>>,
@@ -174,7 +174,7 @@ impl Shared {
             files: Mutex::default(),
             listings: Mutex::default(),
             next_handle: AtomicU64::new(1),
-            behaviour: Mutex::default(),
+            behavior: Mutex::default(),
             calls: AtomicUsize::new(0),
             kinds: Mutex::default(),
             struck: Mutex::default(),
@@ -183,15 +183,15 @@ impl Shared {
         }
     }
 
-    fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
-        lock(&self.behaviour)
+    fn behavior(&self) -> MutexGuard<'_, Behavior> {
+        lock(&self.behavior)
     }
 
     /// Executes a call, unless a fault is due at it.
     fn call<T>(&self, kind: &'static str, request: &Request, body: impl Fn() -> io::Result<T>) -> Result<T, Errno> {
         let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(now, Ordering::SeqCst);
-        let Behaviour { delay, fault, .. } = *self.behaviour();
+        let Behavior { delay, fault, .. } = *self.behavior();
         std::thread::sleep(delay);
         let number = COUNTED.contains(&kind).then(|| {
             lock(&self.kinds).push(kind);
@@ -252,7 +252,7 @@ impl Shared {
     }
 
     fn shown(&self, attributes: FileAttr) -> FileAttr {
-        let nobody = self.behaviour().nobody;
+        let nobody = self.behavior().nobody;
         let shown = |id: u32| nobody.filter(|_| id != 0).unwrap_or(id);
         FileAttr { uid: shown(attributes.uid), gid: shown(attributes.gid), ..attributes }
     }

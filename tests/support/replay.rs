@@ -93,7 +93,7 @@ pub fn states(record: &Record, since: usize, seed: u64, samples: usize) -> Vec<S
         for prefix in journal_floor(record, *calls)..=*calls {
             let mixed = Unsynced::Mixed(dice.below(usize::MAX) as u64);
             for data in [Unsynced::Written, Unsynced::Lost, Unsynced::Torn, Unsynced::Zeros, mixed] {
-                add("journalled", *calls, (0..*calls).map(|call| call < prefix).collect(), data);
+                add("journaled", *calls, (0..*calls).map(|call| call < prefix).collect(), data);
             }
         }
         for limits in weak_limits(record, *calls, samples, &mut dice) {

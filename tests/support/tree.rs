@@ -70,3 +70,13 @@ fn walk(root: &Path, relative: &Path, content: &dyn Fn(&Path) -> Vec<u8>, found:
 pub fn files(tree: &Tree) -> BTreeMap<&Path, &Node> {
     tree.iter().filter(|(_, node)| !node.is_dir).map(|(path, node)| (path.as_path(), node)).collect()
 }
+
+/// The same tree after it was made again at `root`, where its directories have other inodes.
+#[must_use]
+pub fn regrown(tree: &Tree, root: &Path) -> Tree {
+    let mut tree = tree.clone();
+    for (path, node) in tree.iter_mut().filter(|(_, node)| node.is_dir) {
+        node.inode = fs::symlink_metadata(root.join(path)).map_or(0, |metadata| metadata.ino());
+    }
+    tree
+}

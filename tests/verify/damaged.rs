@@ -241,8 +241,8 @@ proptest! {
             if parts.iter().any(|part| touched.contains(part)) {
                 continue;
             }
-            let neighbours: Vec<&PathBuf> = files.iter().filter(|other| part_of(other) == part_of(path) && *other != path).collect();
-            let other = neighbours[other % neighbours.len()];
+            let neighbors: Vec<&PathBuf> = files.iter().filter(|other| part_of(other) == part_of(path) && *other != path).collect();
+            let other = neighbors[other % neighbors.len()];
             if let Some(found) = apply(&store, path, spoil, other) {
                 expected.extend(found);
                 touched.extend(parts);

@@ -9,7 +9,7 @@ use chsnap::model::SnapshotId;
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::freezer::Freezer;
+use crate::freezer::served_repository;
 use crate::store::{Store, names, part};
 
 /// What has become of the month, or of the line, that notes the damage.
@@ -174,11 +174,8 @@ fn a_check_with_an_unreadable_journal_reports_only_what_it_checked() {
 
 #[test]
 fn a_snapshot_that_is_made_while_the_journal_has_a_gap_says_so_and_the_gap_costs_nothing_else() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     chsnap.json(0, &["create"]);
     chsnap.json(0, &["create"]);
     let month = month(chsnap.repo());
@@ -260,11 +257,8 @@ fn the_index_remembers_damage_while_the_journal_cannot_be_read() {
 
 #[test]
 fn a_damaged_copy_is_no_source_while_the_journal_cannot_be_read() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (_folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let create = ["create", "--place", "copy"];
     let made = chsnap.json(0, &create);
     let data = chsnap.repo().join("snapshots").join(made["id"].as_str().expect("an id")).join("data");

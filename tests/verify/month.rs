@@ -303,7 +303,7 @@ fn what_each_command_says_at_the_end_of_a_month() {
     assert!(remove.is_empty(), "{prune}");
     assert_eq!(names(&month.store.repo().join("snapshots")).len(), standing.len());
 
-    // All bytes of what stands, read once more: what the shares of the nights have found, and nothing else.
+    // All bytes of the remaining snapshots are read once more: the result is that of the nightly shares.
     let verify = month.json(12, &["verify", "--level", "data"]);
     let places: BTreeSet<PathBuf> = (verify["damage"].as_array().expect("rows").iter())
         .map(|damage| PathBuf::from(damage["path"].as_str().expect("a path")))

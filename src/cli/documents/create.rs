@@ -80,7 +80,7 @@ pub(in super::super) struct PlannedTable {
     pub(in super::super) parts: u64,
     /// Their size by the server's figures.
     pub(in super::super) apparent_bytes: u64,
-    /// What would be frozen: `table`, `partitions` or `nothing`.
+    /// The extent of the freeze: `table`, `partitions` or `nothing`.
     pub(in super::super) freeze: String,
     /// The partitions that would be frozen, unless it is the whole table.
     pub(in super::super) freeze_partitions: Vec<String>,

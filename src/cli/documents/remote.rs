@@ -84,7 +84,7 @@ pub(in super::super) struct PushRow {
     pub(in super::super) sent: Option<ObjectsRow>,
     /// Objects that were read and already exist in the store.
     pub(in super::super) already_there: Option<ObjectsRow>,
-    /// What `--no-secrets` left out; null if nothing.
+    /// The secrets that `--no-secrets` left out; null if none.
     pub(in super::super) secrets_left_out: Option<SecretsLeftOut>,
 }
 

@@ -240,7 +240,7 @@ pub(in super::super) struct ReportFinding {
     pub(in super::super) state: ReportSeverity,
     /// One sentence.
     pub(in super::super) text: String,
-    /// What to do next, in words; null if the text contains it.
+    /// The next step, in words; null if the text contains it.
     pub(in super::super) next: Option<String>,
     /// The command that does it or shows more; null if there is none.
     pub(in super::super) command: Option<String>,

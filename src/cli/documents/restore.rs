@@ -25,7 +25,7 @@ pub(in super::super) struct RestoreDocument {
     pub(in super::super) made: Option<Vec<String>>,
     /// Users, roles, quotas, policies and settings profiles, if they were compared; null with `--to`.
     pub(in super::super) access: Option<Vec<RestoreAccessRow>>,
-    /// What to do next; null for a dry run.
+    /// The next steps; null for a dry run.
     pub(in super::super) notes: Option<Vec<String>>,
     /// Seconds spent in each stage, and `total`; null for a dry run.
     pub(in super::super) seconds: Option<BTreeMap<&'static str, f64>>,
@@ -225,7 +225,7 @@ pub(in super::super) struct PlannedReplica {
     pub(in super::super) path: Option<String>,
     /// Its own name there.
     pub(in super::super) name: Option<String>,
-    /// What Keeper has at that path.
+    /// The state of that path in Keeper.
     pub(in super::super) found: Option<String>,
     /// The replicas at that path.
     pub(in super::super) replicas: Option<Vec<ReplicaHost>>,

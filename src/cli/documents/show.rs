@@ -44,7 +44,7 @@ pub(in super::super) struct ShowDocument {
     pub(in super::super) copied: Option<CopiedFrom>,
     /// The snapshot of which it is a selection of tables and partitions.
     pub(in super::super) extracted: Option<ExtractedFrom>,
-    /// What a push left out because it is secret.
+    /// The secrets that a push left out.
     pub(in super::super) secrets_left_out: Option<SecretsLeftOut>,
     /// The previous snapshot when it was made.
     pub(in super::super) previous: Option<SnapshotId>,

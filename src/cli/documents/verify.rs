@@ -120,7 +120,7 @@ pub(in super::super) struct DriftRow {
     pub(in super::super) path: String,
     /// The bytes of the path in base64, if it is not UTF-8.
     pub(in super::super) path_base64: Option<String>,
-    /// What differs.
+    /// The difference.
     pub(in super::super) kind: String,
     /// The table.
     pub(in super::super) table: String,

@@ -98,7 +98,7 @@ impl Progress {
         let draw = move |state: &ProgressState| {
             let done = *done.lock().unwrap_or_else(PoisonError::into_inner);
             let text = line::stage(stage, &line::Extent { done, total, elapsed: state.elapsed() }, columns());
-            coloured(&text, color)
+            colored(&text, color)
         };
         // Put in its place before anything draws it: a bar that draws on its own leaves a line behind.
         let bar = bars.add(ProgressBar::no_length());
@@ -144,7 +144,7 @@ fn start(bar: &ProgressBar, draw: impl Fn(&ProgressState) -> String + Clone + Se
 }
 
 /// The bar of a line in color.
-fn coloured(text: &str, color: bool) -> String {
+fn colored(text: &str, color: bool) -> String {
     let ends = text.find('[').zip(text.find(']'));
     let Some((before, bar, behind)) = ends
         .filter(|_| color)

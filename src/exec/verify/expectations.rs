@@ -13,14 +13,14 @@ use crate::repo::{PartFile, PartRecord};
 use super::finding::InodeKey;
 use super::listing::{PartListing, joined};
 
-/// What is known about a file.
+/// The facts that are known about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ExpectedFile {
     pub size_bytes: Option<u64>,
     pub digest: Option<ContentDigest>,
 }
 
-/// What a part must have.
+/// The files that a part must have.
 #[derive(Debug, Default)]
 pub(super) struct PartExpectations {
     pub files: BTreeMap<String, ExpectedFile>,

@@ -72,7 +72,7 @@ impl AddAssign for CheckTally {
 /// The result of checking a part.
 #[derive(Debug, Default)]
 pub struct PartVerification {
-    /// What was checked.
+    /// The totals of the check.
     pub tally: CheckTally,
     /// Everything that is wrong.
     pub findings: Vec<PartFinding>,

@@ -30,7 +30,7 @@ pub(super) struct PartListing {
     pub directories: BTreeMap<String, ListedDirectory>,
     /// Entries that are neither a file nor an expected directory: path and kind.
     pub others: Vec<(String, EntryKind)>,
-    /// What could not be read: path, kind of damage, why.
+    /// The entries that could not be read: path, kind of damage, reason.
     pub troubles: Vec<(String, DamageKind, String)>,
 }
 

@@ -43,10 +43,10 @@ struct InodeExpectations {
     name: String,
     /// The number of entries of the part that link it.
     entries: u64,
-    asked: Vec<ExpectedAtPath>,
+    expected: Vec<ExpectedAtPath>,
 }
 
-/// What is expected of an inode at a path in the part, in the snapshots that have it there.
+/// The expectations of an inode at a path in the part, in the snapshots that have it there.
 struct ExpectedAtPath {
     path: String,
     expected: ExpectedFile,
@@ -55,7 +55,7 @@ struct ExpectedAtPath {
     noted: bool,
 }
 
-/// What was found about one inode.
+/// The findings about one inode.
 #[derive(Default)]
 struct CheckedInode {
     findings: Vec<PartFinding>,
@@ -329,16 +329,16 @@ impl PartCheck<'_> {
                 dir: dir.clone(),
                 name: file.name.clone(),
                 entries: 0,
-                asked: Vec::new(),
+                expected: Vec::new(),
             });
             checked.entries += 1;
-            let is_asked =
-                |asked: &ExpectedAtPath| asked.path == path && asked.expected == known && asked.ownership == ownership;
-            if let Some(asked) = checked.asked.iter_mut().find(|asked| is_asked(asked)) {
-                asked.snapshots.push(instance.snapshot);
+            let is_same =
+                |other: &ExpectedAtPath| other.path == path && other.expected == known && other.ownership == ownership;
+            if let Some(other) = checked.expected.iter_mut().find(|other| is_same(other)) {
+                other.snapshots.push(instance.snapshot);
             } else {
                 let (snapshots, noted) = (vec![instance.snapshot], !instance.record.damage.is_empty());
-                checked.asked.push(ExpectedAtPath { path, expected: known, ownership, snapshots, noted });
+                checked.expected.push(ExpectedAtPath { path, expected: known, ownership, snapshots, noted });
             }
         }
     }
@@ -348,39 +348,39 @@ impl PartCheck<'_> {
         let found = checked.stat.ownership;
         // The expectations of one inode at several paths are nearly always the same, so it is read once for them.
         let mut read: Vec<(ContentDigest, Result<Option<ContentDigest>, FsError>)> = Vec::new();
-        for asked in &checked.asked {
+        for at_path in &checked.expected {
             let mut add = |kind, should: String, is: String| {
                 findings.push(PartFinding {
-                    snapshots: asked.snapshots.clone(),
-                    path: self.part_path().join(&asked.path),
+                    snapshots: at_path.snapshots.clone(),
+                    path: self.part_path().join(&at_path.path),
                     table: Some(self.group.table.clone()),
                     part: Some(self.group.part.clone()),
                     kind,
                     expected: should,
                     found: is,
                     inode: Some(InodeKey::from(&checked.stat)),
-                    wanted: wanted(&asked.expected, asked.ownership, Some(found)),
-                    noted: asked.noted,
+                    wanted: wanted(&at_path.expected, at_path.ownership, Some(found)),
+                    noted: at_path.noted,
                 });
             };
-            if let Some(recorded) = asked.ownership {
-                drift.extend(DriftedInode::compare(recorded, found, is_mode, (&asked.path, &asked.snapshots)));
+            if let Some(recorded) = at_path.ownership {
+                drift.extend(DriftedInode::compare(recorded, found, is_mode, (&at_path.path, &at_path.snapshots)));
             }
-            let has_size = asked.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
+            let has_size = at_path.expected.size_bytes.is_none_or(|bytes| bytes == checked.stat.size_bytes);
             // A list of checksums is read at every level, so a wrong size of it is reported, too.
-            if !has_size && (self.verifier.level >= Level::Size || asked.path.ends_with(CHECKSUMS)) {
-                let bytes = asked.expected.size_bytes.unwrap_or_default();
+            if !has_size && (self.verifier.level >= Level::Size || at_path.path.ends_with(CHECKSUMS)) {
+                let bytes = at_path.expected.size_bytes.unwrap_or_default();
                 add(DamageKind::Size, size(bytes), size(checked.stat.size_bytes));
             }
-            let is_archive = asked.path == PACKED || asked.path.ends_with(PACKED_BELOW);
-            if is_archive && has_size && asked.expected.digest.is_none() {
+            let is_archive = at_path.path == PACKED || at_path.path.ends_with(PACKED_BELOW);
+            if is_archive && has_size && at_path.expected.digest.is_none() {
                 match self.read_archive(checked, &mut tally) {
                     Ok(damage) => damage.into_iter().for_each(|(should, is)| add(DamageKind::Content, should, is)),
                     Err(error) if self.verifier.unread.takes(&error) => {}
                     Err(error) => add(DamageKind::Unreadable, "an archive of files".to_owned(), reason(&error)),
                 }
             }
-            let Some(digest) = asked.expected.digest.filter(|_| has_size) else { continue };
+            let Some(digest) = at_path.expected.digest.filter(|_| has_size) else { continue };
             if !read.iter().any(|(known, _)| *known == digest) {
                 read.push((digest, self.read(checked, digest, lists, &mut tally)));
             }

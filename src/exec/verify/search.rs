@@ -19,7 +19,7 @@ use super::listing::joined;
 pub struct Sharer {
     /// Where, relative to the directory that was searched.
     pub path: PathBuf,
-    /// Which inode.
+    /// The inode.
     pub inode: InodeKey,
     /// The number of entries that the inode has in all.
     pub links: u32,
@@ -81,7 +81,7 @@ pub struct IntactFile {
 #[derive(Debug)]
 pub struct IntactSearch<'a> {
     options: ReadOptions<'a>,
-    /// What is looked for, with the copy if one was found.
+    /// The inodes that are searched for, each with the copy if one was found.
     wanted: Vec<(WantedFile, Option<IntactFile>)>,
     by_digest: HashMap<ContentDigest, Vec<usize>>,
     /// Inodes that do not qualify: the damaged ones, and those that were tried.

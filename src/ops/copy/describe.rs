@@ -16,7 +16,7 @@ pub(in crate::ops) struct DescribedCopy {
     notes: Vec<CopyIndexNote>,
 }
 
-/// What the index stores about a part besides its record.
+/// The fields of a part that the index stores besides its record.
 struct CopyIndexNote {
     links: Links,
     directories: u64,

@@ -222,7 +222,7 @@ fn is_damage(error: &FsError, from: &Dir) -> bool {
         && error.path().starts_with(from.path())
 }
 
-/// What is wrong with the source of a failed copy, if the source is why it failed.
+/// The problem with the source of a failed copy, if the source made it fail.
 fn problem_of(error: &CopyPartError, files: &PartFiles, from: &Dir) -> Option<String> {
     match error {
         CopyPartError::Damaged { .. } | CopyPartError::Exec(ExecError::Foreign { .. }) => {

@@ -15,7 +15,7 @@ use crate::ops::error::OpError;
 use crate::plan::{CopyRefusal, SnapshotReference};
 use crate::repo::Pin;
 
-/// Which snapshots are copied.
+/// The snapshots to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedSnapshots {
     /// The snapshots that a person named.
@@ -28,7 +28,7 @@ pub enum WantedSnapshots {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// Which snapshots.
+    /// The snapshots.
     pub wanted: WantedSnapshots,
     /// How to treat owners, modes, times and attributes that the target's filesystem cannot keep.
     pub ids: IdsMode,
@@ -95,7 +95,7 @@ pub struct Report {
     pub snapshots: Vec<CopiedSnapshot>,
     /// New snapshots that were left out because they were removed from the target.
     pub removed_there: Vec<SnapshotId>,
-    /// What the person should know: with any warning the exit code is 3.
+    /// The warnings for the user: with any of them the exit code is 3.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,
@@ -107,7 +107,7 @@ pub struct Report {
 pub struct StoppedCopy {
     /// Why it failed.
     pub error: OpError,
-    /// What was done before the failure.
+    /// The work that was done before the failure.
     pub report: Report,
 }
 
@@ -160,7 +160,7 @@ pub struct CopiedTotals {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IntactPart {
-    /// What is wrong in the snapshot it belongs to.
+    /// The problem in the snapshot that it belongs to.
     pub damage: SourceDamage,
     /// The snapshot that has it intact.
     pub from: SnapshotId,
@@ -199,7 +199,7 @@ pub struct SourceDamage {
     pub part: Option<PartName>,
     /// Where it is, relative to the snapshot.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
@@ -220,7 +220,7 @@ pub struct CopyDryRun {
     pub snapshots: Vec<PlannedSnapshot>,
     /// New snapshots that are left out because they were removed from the target.
     pub removed_there: Vec<SnapshotId>,
-    /// What a person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
@@ -234,11 +234,11 @@ pub struct PlannedSnapshot {
     pub time: DateTime<Utc>,
     /// Its label.
     pub label: Label,
-    /// What a copy would do with it.
+    /// The planned outcome.
     pub plan: Estimate,
 }
 
-/// What a copy would do with a snapshot.
+/// The planned outcome of a copy for a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Estimate {
     /// It is copied.

@@ -25,7 +25,7 @@ use super::request::{
 };
 use super::target::{TargetRepository, TargetRoom};
 
-/// What a copy's plan needs to know of both repositories.
+/// The facts about both repositories that the plan of a copy needs.
 #[derive(Debug)]
 pub(super) struct CopySurvey {
     /// All snapshots of the source, in the order in which they were made.
@@ -130,7 +130,7 @@ impl CopySurvey {
         self.summaries.get(&id)
     }
 
-    /// What would be linked and copied.
+    /// The totals that would be linked and copied.
     pub(super) fn estimate(
         &self,
         source: &Repository,
@@ -185,7 +185,7 @@ impl CopySurvey {
 
 /// The directories of a new repository: itself, `snapshots`, `incoming`, `trash`.
 const REPOSITORY_DIRECTORIES: usize = 4;
-/// What the index, the cache of sources, the journal and the notes of a new repository take, as measured on ext4.
+/// The space of the index, the cache of sources, the journal and the notes of a new repository, as measured on ext4.
 const REPOSITORY_FILES_BYTES: u64 = 76 << 10;
 
 /// The room that parts and other files need which cannot be linked as a whole.

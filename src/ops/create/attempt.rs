@@ -152,7 +152,7 @@ impl TableAttempt {
         broken.filter(|broken| !(broken.problems.is_empty() && broken.copied_damage.is_empty())).collect()
     }
 
-    /// Which table's definition was read: after an exchange and an exchange back in between, it would be another
+    /// The table whose definition was read: after an exchange and an exchange back in between, it would be another
     /// table's.
     pub(super) fn definition_read(&self) -> DefinitionRead {
         let Some(definition) = &self.definition else { return DefinitionRead::Missing };

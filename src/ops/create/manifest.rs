@@ -53,7 +53,7 @@ pub(super) struct DescribedSnapshot {
     pub(super) notes: Vec<PartIndexNote>,
 }
 
-/// What the index stores about a part besides its record.
+/// The fields of a part that the index stores besides its record.
 pub(super) struct PartIndexNote {
     links: Links,
     directories: u64,

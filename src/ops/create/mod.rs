@@ -78,11 +78,11 @@ struct Preflight {
     bound: BoundServer,
     /// Its disks as this host sees them.
     local: LocalDisks,
-    /// Those whose parts will be copied.
+    /// The tables whose parts will be copied.
     copied_disks: BTreeSet<String>,
     /// The tables at their moment, if they share one.
     listed: Option<ListedTables>,
-    /// What a person should know.
+    /// The warnings for the user.
     warning: Option<Warning>,
 }
 

@@ -18,7 +18,7 @@ use super::request::Clock;
 /// How long to look for a moment at which nothing changes.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What is known of the tables at their moment besides their parts.
+/// The facts about the tables at their moment, besides their parts.
 #[derive(Clone, Debug)]
 pub(super) struct ListedTables {
     pub(super) moment: Moment,

@@ -1,4 +1,4 @@
-//! What the code that puts parts into a snapshot shares.
+//! The context that is shared by the code that puts parts into a snapshot.
 
 use rayon::ThreadPool;
 
@@ -8,7 +8,7 @@ use crate::ops::stages::Stages;
 
 use super::background_sync::BackgroundSync;
 
-/// What the code that puts parts into a snapshot shares.
+/// The context that is shared by the code that puts parts into a snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct PlacementContext<'a> {
     pub(super) stages: &'a Stages<'a>,

@@ -14,7 +14,7 @@ use crate::plan::TableSelection;
 /// Returns the current time: the engine never reads the clock itself.
 pub type Clock<'a> = &'a (dyn Fn() -> DateTime<Utc> + Sync);
 
-/// What a `create` freezes.
+/// The extent of the freeze of a `create`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FreezeMode {
     /// The partitions that changed since the last snapshot; the others are linked from there.
@@ -44,7 +44,7 @@ pub enum CompareMode {
     Files,
 }
 
-/// Which time the tables of a snapshot represent.
+/// The time that the tables of a snapshot represent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TableTime {
     /// Each table is as of the moment at which it is frozen.
@@ -114,17 +114,17 @@ impl Default for Replicas {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[non_exhaustive]
 pub struct Request {
-    /// Which tables and partitions.
+    /// The tables and partitions.
     pub selection: TableSelection,
     /// A label for the snapshot.
     pub label: Label,
     /// Its pin, if it gets one.
     pub pin: Option<RequestedPin>,
-    /// What is frozen.
+    /// The extent of the freeze.
     pub freeze: FreezeMode,
     /// How parts are compared with the last snapshot.
     pub compare: CompareMode,
-    /// Which time the tables represent.
+    /// The time that the tables represent.
     pub time: TableTime,
     /// How parts may be placed.
     pub place: PlaceMode,
@@ -154,7 +154,7 @@ pub struct Request {
     pub configs: Vec<PathBuf>,
     /// How the server's paths map to paths on this host.
     pub paths: PathMap,
-    /// What to wait for in replicated tables.
+    /// The waits for replicated tables.
     pub replicas: Replicas,
     /// How long a freeze may run before the person is notified what it may be waiting for.
     pub patience: Duration,
@@ -262,11 +262,11 @@ pub struct Report {
     pub placed: PlacedTotals,
     /// The share of those that an interrupted run had copied.
     pub resumed: PartTally,
-    /// What the snapshot holds of tables without parts.
+    /// The content of tables without parts.
     pub dumped: DumpTotals,
     /// Files that were copied because an equal one has reached its link limit.
     pub recopied_files: u64,
-    /// What the person should know: with any warning the exit code is 3.
+    /// The warnings for the user: with any of them the exit code is 3.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,

@@ -30,7 +30,7 @@ pub(super) struct Round {
     pub(super) functions: Vec<FunctionRow>,
 }
 
-/// What was read from the server after a round.
+/// The state of the server after a round.
 struct SecondLook {
     /// The definitions as the server prints them, if a definition file could not be read.
     printed: ServerDefinitions,

@@ -295,7 +295,7 @@ struct RoundsSoFar {
     tree: TriedTables,
     /// The tables to freeze in the next round.
     next: Vec<TableFreeze>,
-    /// What the next look need not list again.
+    /// The state of the lists that the next look need not read again.
     look: CatalogFingerprint,
     /// Tables that are taken as a freeze finds them, because their listed state is unavailable.
     fallen: BTreeMap<TableName, FallenBack>,

@@ -76,7 +76,7 @@ pub(super) struct Sealed {
     pub(super) warnings: Vec<Warning>,
 }
 
-/// What the copies of a plan need, if there are any.
+/// The context for the copies of a plan, if there are any.
 struct CopyMeans {
     /// The metadata that the repository's filesystem keeps.
     keeping: PreservedMetadata,
@@ -217,7 +217,7 @@ impl CreateRun<'_> {
         Ok(SealedLists { manifest, records, late })
     }
 
-    /// What the copies of a plan need. Notes in the intent that there will be some.
+    /// Returns the context for the copies of a plan. Notes in the intent that there will be some.
     fn copy_means(
         &self,
         plan: &CreatePlan,

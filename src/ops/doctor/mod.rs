@@ -50,9 +50,9 @@ pub struct DoctorCheck {
     pub name: &'static str,
     /// Its severity.
     pub state: CheckState,
-    /// What was found.
+    /// The finding.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: Option<String>,
 }
 

@@ -90,7 +90,7 @@ crate::model::setters! { ImportRequest {
     with_interrupted => interrupted: Arc<AtomicBool>,
 } }
 
-/// What an import made.
+/// The outcome of an import.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ImportReport {
@@ -106,7 +106,7 @@ pub struct ImportReport {
     pub rows: ImportedRows,
     /// Every table with its outcome.
     pub tables: Vec<TableEntry>,
-    /// What a person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,

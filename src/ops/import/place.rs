@@ -16,7 +16,7 @@ pub(super) struct ImportedPart {
     pub(super) inspected: Inspected,
     pub(super) placed: RestoredPart,
     pub(super) rows: Option<u64>,
-    /// What is wrong with it.
+    /// The problem with it.
     pub(super) damage: Option<FoundDamage>,
 }
 
@@ -65,7 +65,7 @@ impl Placer<'_> {
     }
 }
 
-/// What is wrong with a part.
+/// A problem with a part.
 pub(super) fn damage(part: &SourcePart, problem: String) -> FoundDamage {
     FoundDamage { table: part.table.clone(), part: Some(part.name.clone()), problem }
 }

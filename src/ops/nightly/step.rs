@@ -149,7 +149,7 @@ pub struct Pruned {
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyResult {
-    /// Which share it was, as `3/30`.
+    /// The share, as `3/30`.
     pub share: String,
     /// Bytes that were read.
     pub read_bytes: u64,
@@ -213,7 +213,7 @@ impl fmt::Display for StepSkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoNewSnapshot => "there is no new snapshot",
-            Self::NoPolicy => "no policy is configured: [prune] in the configuration has it",
+            Self::NoPolicy => "no policy is configured ([prune] in the configuration)",
             Self::Interrupted => "the run was interrupted",
         })
     }
@@ -224,9 +224,9 @@ impl fmt::Display for StepSkipReason {
 pub struct StepFailure {
     /// Its exit code.
     pub code: u8,
-    /// What failed, and why.
+    /// The failure, with its reason.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: Option<String>,
     /// Whether no server answered: it may be starting.
     pub is_absent_server: bool,
@@ -258,7 +258,7 @@ pub enum StepResult {
     Damaged {
         /// The damage.
         message: String,
-        /// What to do about it.
+        /// The remedy.
         hint: Option<String>,
     },
     /// It failed.
@@ -349,6 +349,6 @@ pub struct StepProblem {
     pub message: String,
     /// Why the step's plan was refused, or the damage that it found.
     pub reason: Option<String>,
-    /// What to do about it.
+    /// The remedy.
     pub hint: Option<String>,
 }

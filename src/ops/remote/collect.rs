@@ -76,7 +76,7 @@ pub struct GcReport {
     pub needed: u64,
     /// The requests sent to the store.
     pub requests: Requests,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
 }
 

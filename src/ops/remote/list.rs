@@ -71,7 +71,7 @@ pub struct RemoteListing {
     pub snapshots: Vec<RemoteSnapshot>,
     /// The requests sent to the store.
     pub requests: Requests,
-    /// What the person should know, including the snapshots that cannot be read.
+    /// The warnings for the user, including the snapshots that cannot be read.
     pub warnings: Vec<Warning>,
 }
 
@@ -150,7 +150,7 @@ pub struct RemoteUsage {
     pub garbage: PartTally,
     /// The requests sent to the store.
     pub requests: Requests,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
 }
 

@@ -19,7 +19,7 @@ const REFUSALS: u64 = 8;
 /// The number of parts that a warning names.
 const NAMED: usize = 3;
 
-/// What a push did about the locks of a store.
+/// The outcome of a push for the locks of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockReport {
@@ -36,7 +36,7 @@ pub struct LockReport {
 /// The locks of one push.
 pub(super) struct PushLocks {
     pub(super) report: LockReport,
-    /// What could not be locked.
+    /// The objects that could not be locked.
     pub(super) warnings: Vec<Warning>,
     read: Instant,
     /// Objects whose locks end at this time or later.

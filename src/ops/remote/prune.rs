@@ -90,7 +90,7 @@ pub struct LeavingRemote {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RemotePrunePlan {
-    /// What stays, by repository, the newest first, with all reasons.
+    /// The snapshots that stay, by repository, the newest first, with all reasons.
     pub keep: Vec<(JudgedRemote, Vec<Reason>)>,
     /// Snapshots to remove, by repository, the oldest first.
     pub remove: Vec<LeavingRemote>,
@@ -100,7 +100,7 @@ pub struct RemotePrunePlan {
     pub guards: Vec<(String, Guard)>,
     /// The requests that making it has sent.
     pub requests: Requests,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
     /// All snapshots of these repositories: if they change, the plan changes.
     names: BTreeSet<RemoteName>,

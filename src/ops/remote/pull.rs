@@ -127,7 +127,7 @@ pub struct PullReport {
     pub placed: PlacedTotals,
     /// The requests sent to the store.
     pub requests: Requests,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,

@@ -27,7 +27,7 @@ use super::snapshot::{PushContext, SnapshotPush};
 /// The default number of objects that are sent concurrently.
 pub const PARALLEL: u16 = 8;
 
-/// What a push is asked to do.
+/// A request to push snapshots.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PushRequest {
@@ -39,7 +39,7 @@ pub struct PushRequest {
     pub parallel: usize,
     /// The maximum number of bytes per second.
     pub rate: Option<u64>,
-    /// Which objects are sent.
+    /// The objects to send.
     pub scope: SendScope,
     /// Whether secrets are sent.
     pub secrets: SecretScope,
@@ -68,7 +68,7 @@ crate::model::setters! { PushRequest {
     with_secrets => secrets: SecretScope,
 } }
 
-/// What a push did.
+/// The outcome of a push.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PushReport {
@@ -76,9 +76,9 @@ pub struct PushReport {
     pub snapshots: Vec<PushedSnapshot>,
     /// The requests sent to the store.
     pub requests: Requests,
-    /// What it did about the locks of objects; `None` if nothing was to be sent or looked at.
+    /// The outcome for the locks of objects; `None` if nothing was to be sent or looked at.
     pub locks: Option<LockReport>,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,

@@ -1,4 +1,4 @@
-//! What of a snapshot is sent if its secrets are not.
+//! The share of a snapshot that is sent if its secrets are not.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub enum SecretScope {
 /// The secrets of a snapshot, outside its rows.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotSecrets {
-    /// What stays here.
+    /// The files that stay here.
     pub(super) left_out: SecretsLeftOut,
     /// The definitions with `[HIDDEN]` in place of each secret, by their paths.
     pub(super) hidden: BTreeMap<String, Vec<u8>>,

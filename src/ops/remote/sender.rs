@@ -33,7 +33,7 @@ pub(super) enum ExpectedContent {
 pub(super) struct FileToSend<'a> {
     pub(super) file: FileOnDisk<'a>,
     pub(super) expected: ExpectedContent,
-    /// What is sent instead of the file's content; its size is then the recorded one.
+    /// The bytes that are sent instead of the file's content; its size is then the recorded one.
     pub(super) content: Option<&'a [u8]>,
 }
 
@@ -59,10 +59,10 @@ pub(super) struct ObjectCounts {
     pub(super) present: PartTally,
 }
 
-/// Which objects a push sends.
+/// The objects that a push sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SendScope {
-    /// Those that the store lacks.
+    /// The objects that the store lacks.
     #[default]
     Missing,
     /// All: an object that is in the store is written over.

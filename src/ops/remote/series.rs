@@ -31,8 +31,8 @@ impl RemoteMember {
     }
 }
 
-/// Which snapshots of a repository, given in the order in which they were made, lack a table that they could have had;
-/// and its main series.
+/// Returns for each snapshot of a repository, given in the order in which they were made, whether it lacks a table that
+/// it could have had; and the main series of the repository.
 pub(super) fn judge_series(all: &[&RemoteMember]) -> (Vec<bool>, SeriesKey) {
     let members: Vec<Member<'_>> = (all.iter())
         .map(|one| {

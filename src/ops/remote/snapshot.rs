@@ -59,11 +59,11 @@ struct StagedObjects {
     parts: Vec<Option<RemotePart>>,
 }
 
-/// What is to be sent of a snapshot.
+/// The objects of a snapshot to send.
 struct ContentToSend<'a> {
     manifest: &'a Manifest,
     records: &'a [PartRecord],
-    /// What is sent instead of the content of these files.
+    /// The bytes that are sent instead of the content of these files.
     hidden: &'a BTreeMap<String, Vec<u8>>,
 }
 

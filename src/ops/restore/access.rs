@@ -56,7 +56,7 @@ impl AccessReport {
     pub(super) fn warning(&self) -> Option<Warning> {
         let what = match self.state {
             AccessState::Failed | AccessState::Refused => "was not made",
-            AccessState::Incomplete => "was made without a part of what it had",
+            AccessState::Incomplete => "was made without some of its properties",
             _ => return None,
         };
         let reason = self.reason.as_deref().unwrap_or("no reason given");

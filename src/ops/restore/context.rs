@@ -41,7 +41,7 @@ pub struct ToServer {
 }
 
 impl ToServer {
-    /// What the server lacks of the snapshot, with the defaults of `chsnap restore`.
+    /// The request for all that the server lacks, with the defaults of `chsnap restore`.
     #[must_use]
     pub fn new(now: DateTime<Utc>) -> Self {
         Self {

@@ -168,7 +168,7 @@ fn plan(context: &RestoreContext<'_>, leftovers: &[StagingLeftover]) -> Result<R
     Ok(plan)
 }
 
-/// Which of these tables exist on which hosts of a cluster.
+/// The tables among these that exist on each host of a cluster.
 fn hosts(server: &Server, cluster: &str, wanted: &BTreeSet<TableName>) -> Result<ClusterHosts, OpError> {
     let wanted: Vec<TableName> = wanted.iter().cloned().collect();
     let databases = server::databases_on_hosts(server, cluster)?;

@@ -1,4 +1,4 @@
-//! What a server knows of a table's directory: from its own lists, and from every definition file on its disks.
+//! The tables that a server knows: from its own lists, and from every definition file on its disks.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -103,7 +103,7 @@ impl KnownTables {
         &self.dropped
     }
 
-    /// What is known of an entry's directory, which exists.
+    /// Whether the server knows an entry's directory, which exists.
     pub(super) fn of(&self, entry: &RestoreEntry) -> Knowledge {
         let is_known = match &entry.uuid {
             Some(uuid) => self.uuids.contains(uuid.as_str()),
@@ -119,7 +119,7 @@ impl KnownTables {
         }
     }
 
-    /// What is known of a table with this UUID.
+    /// Whether the server knows a table with this UUID.
     pub(super) fn of_table(&self, uuid: &TableUuid) -> Knowledge {
         match &self.unreadable {
             _ if self.has_uuid(uuid.as_str()) => Knowledge::Known,
@@ -130,7 +130,7 @@ impl KnownTables {
 
     fn cannot(&mut self, reason: &str) {
         self.unreadable
-            .get_or_insert_with(|| format!("not everything that would tell whose it is can be read: {reason}"));
+            .get_or_insert_with(|| format!("some definitions cannot be read, and one of them may own it: {reason}"));
     }
 
     /// Reads `metadata/<database>/<table>.sql` of Ordinary databases, and `metadata/<database>.sql`.

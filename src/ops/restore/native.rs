@@ -36,7 +36,7 @@ pub struct NativeReport {
     pub hashed_bytes: u64,
     /// Files of equal size and hash with different inodes, whose bytes were compared.
     pub compared_files: u64,
-    /// What tables lack that were restored without their last changes.
+    /// The changes that restored tables lack.
     pub without_updates: LeftUpdates,
 }
 

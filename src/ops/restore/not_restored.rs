@@ -19,7 +19,7 @@ pub struct SetAside {
     pub reason: Option<String>,
 }
 
-/// What happened to a table whose parts differ from the snapshot.
+/// The outcome for a table whose parts differ from the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableFate {
     /// It was dropped, so that it does not look complete.
@@ -38,7 +38,7 @@ pub struct WrongParts {
     pub more: usize,
     /// The first of them that the server moved to `detached/`.
     pub set_aside: Option<SetAside>,
-    /// What happened to the table.
+    /// The outcome for the table.
     pub fate: TableFate,
 }
 
@@ -103,7 +103,7 @@ pub enum NotRestored {
     Impossible(String),
     /// Something in Keeper is in its way.
     Blocked(Box<ReplicaObstacle>),
-    /// What Keeper has at its path has changed since the plan was made.
+    /// The state of its path in Keeper has changed since the plan was made.
     PathChanged(Box<PathChange>),
     /// Parts of it are noted as damaged, and `--damaged` was not given.
     Damaged(DamagedParts),

@@ -267,7 +267,7 @@ pub struct Report {
     pub native: Option<NativeReport>,
     /// Warnings besides those of each table.
     pub warnings: Vec<Warning>,
-    /// What to do next, unless it is a warning.
+    /// The next steps, except those that are warnings.
     pub notes: Vec<String>,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,

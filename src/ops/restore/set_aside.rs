@@ -14,7 +14,7 @@ use super::not_restored::SetAside;
 
 /// The number of characters of an error that a reason quotes.
 const QUOTE_LIMIT: usize = 300;
-/// What a server appends to the error of a part that it loads: all files, all columns.
+/// The text that a server appends to the error of a part that it loads: all files, all columns.
 const PART_CONTAINS: &str = ": Part contains files";
 const COLUMNS: &str = ": columns: columns format version";
 

@@ -23,7 +23,7 @@ use super::locked_dir::{LockedDir, random};
 pub(super) const INTENT: &str = "intent.json";
 pub(super) const INTENT_LIMIT_BYTES: u64 = 64 << 20;
 
-/// What a restore is about to do.
+/// The next step of a restore.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RestoreIntent {
     pub(super) snapshot: SnapshotId,

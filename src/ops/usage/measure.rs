@@ -87,12 +87,12 @@ impl Measured {
         self.leftover_trash() + 2
     }
 
-    /// What removing this holder alone frees.
+    /// The space that removing this holder alone frees.
     pub(super) fn alone_bytes(&self, holder: usize) -> u64 {
         self.space.freed_bytes(&[holder].into_iter().collect())
     }
 
-    /// What removing the leftovers of interrupted runs frees.
+    /// The space that removing the leftovers of interrupted runs frees.
     pub(in crate::ops) fn interrupted_bytes(&self) -> u64 {
         self.alone_bytes(self.incoming()) + self.alone_bytes(self.shadows())
     }

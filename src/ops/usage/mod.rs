@@ -45,7 +45,7 @@ pub enum SnapshotRange {
     FromTo(Option<SnapshotReference>, Option<SnapshotReference>),
 }
 
-/// What is asked.
+/// A request for the figures of `usage`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UsageRequest {
@@ -103,13 +103,13 @@ pub struct SnapshotUsage {
     pub pin: Option<Pin>,
     /// The bytes that it holds.
     pub held: HolderBytes,
-    /// What removing it alone frees, its directories included.
+    /// The space that removing it alone frees, its directories included.
     pub freed_bytes: u64,
-    /// What removing it and all snapshots made before it frees.
+    /// The space that removing it and all snapshots made before it frees.
     pub freed_with_older_bytes: u64,
 }
 
-/// What removing some snapshots together frees.
+/// The space that removing some snapshots together frees.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Freed {
@@ -125,7 +125,7 @@ pub struct Freed {
     pub freed_with_trash_bytes: u64,
 }
 
-/// What the repository costs.
+/// The cost of the repository.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RepositoryTotals {
@@ -141,11 +141,11 @@ pub struct RepositoryTotals {
     pub index_bytes: u64,
     /// The sum without the shared files: what would be free without the repository.
     pub cost_bytes: u64,
-    /// What emptying the trash frees.
+    /// The space that emptying the trash frees.
     pub trash_bytes: u64,
-    /// What only snapshots hold that are being built or were left unfinished.
+    /// The space that only unfinished snapshots hold.
     pub incoming_bytes: u64,
-    /// What only leftover freezes of this repository hold.
+    /// The space that only leftover freezes of this repository hold.
     pub shadow_bytes: u64,
     /// Freezes by hand or by other tools.
     pub foreign_shadows: Vec<ForeignShadow>,
@@ -173,7 +173,7 @@ pub struct Usage {
     pub series: SeriesOf,
     /// By table or partition, if requested.
     pub tables: Option<Vec<TableUsage>>,
-    /// What the snapshots of [`UsageRequest::freed`] free together.
+    /// The space that the snapshots of [`UsageRequest::freed`] free together.
     pub freed: Option<Freed>,
     /// The snapshots in the trash.
     pub removed: Vec<SnapshotId>,
@@ -264,7 +264,7 @@ fn spans(index: &Index, spans: &[SnapshotRange]) -> Result<Vec<SnapshotId>, OpEr
 }
 
 impl Measured {
-    /// What removing these snapshots together frees.
+    /// The space that removing these snapshots together frees.
     #[must_use]
     pub fn freed(&self, ids: &[SnapshotId]) -> Freed {
         let set: Holders = ids.iter().filter_map(|id| self.holder(*id)).collect();

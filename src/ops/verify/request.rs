@@ -177,7 +177,7 @@ pub struct Report {
     pub repaired: u64,
     /// Whether it was recorded in the journal.
     pub is_recorded: bool,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
     /// Seconds spent on reading and comparing.
     pub read_seconds: f64,

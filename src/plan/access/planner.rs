@@ -121,7 +121,7 @@ impl AccessPlan {
             entity
                 .lacks
                 .iter()
-                .map(move |reason| format!("{kind} {name} is made without a part of what it had: {reason}"))
+                .map(move |reason| format!("{kind} {name} is made without some of its properties: {reason}"))
         });
         let files = self.unreadable.iter().map(ToString::to_string);
         refused.chain(lacking).chain(files).collect()

@@ -2,7 +2,7 @@
 
 use super::tokens::{Token, TokenKind, solid_tokens};
 
-/// What ClickHouse prints instead of a secret.
+/// The text that ClickHouse prints instead of a secret.
 pub(super) const HIDDEN: &str = "[HIDDEN]";
 
 /// Whether two statements have the same tokens. A hidden secret equals anything.

@@ -51,7 +51,7 @@ pub struct SidePart {
     pub content: ComparableContent,
 }
 
-/// What happened to a part.
+/// The change of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PartChangeKind {
@@ -159,7 +159,7 @@ impl Tallies {
 pub struct PartChange {
     /// The part in its current state, or its last state if it is gone.
     pub part: PartName,
-    /// What happened to it.
+    /// The change.
     pub change: PartChangeKind,
     /// The part that contains its blocks now, if it was merged.
     #[serde(skip_serializing_if = "Option::is_none")]

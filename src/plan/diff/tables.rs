@@ -23,7 +23,7 @@ impl SideContent {
     }
 }
 
-/// What happened to a table.
+/// The change of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TableChange {
@@ -49,7 +49,7 @@ pub struct TableDiff {
     /// Its name on the later side if it exists there, else on the earlier one.
     #[serde(flatten)]
     pub name: TableName,
-    /// What happened to it.
+    /// The change.
     pub state: TableChange,
     /// Its former name, if it was renamed.
     #[serde(skip_serializing_if = "Option::is_none")]

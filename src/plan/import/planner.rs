@@ -64,7 +64,7 @@ pub struct ImportPlan {
     pub functions: BTreeMap<String, String>,
     /// Sentences about objects that the tree lacks and the import creates.
     pub made: Vec<String>,
-    /// What a person should know: with any of these the exit code is 3.
+    /// The warnings for the user: with any of them the exit code is 3.
     pub warnings: Vec<Warning>,
     /// Tables with files in the tree that its own list does not name, each with the first of them.
     pub unlisted: BTreeMap<TableName, PathBuf>,

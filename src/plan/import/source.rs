@@ -105,7 +105,7 @@ pub struct ImportSource {
     pub refused: BTreeMap<TableName, String>,
     /// Tables with files that its own list does not name, each with the first of them.
     pub unlisted: BTreeMap<TableName, PathBuf>,
-    /// What a person should know of it.
+    /// The warnings about it.
     pub warnings: Vec<Warning>,
 }
 

@@ -138,7 +138,7 @@ pub struct DirectoryPlan {
     pub script: AttachScript,
     /// The additions for ClickHouse's own `RESTORE`, if the tree is for it.
     pub native: Option<NativePlan>,
-    /// What the person should know.
+    /// The warnings for the user.
     pub warnings: Vec<Warning>,
 }
 

@@ -919,7 +919,7 @@ impl RestorePlanner<'_> {
         }
     }
 
-    /// What is lost with a view that is replaced; without UUIDs its inner table is listed by itself.
+    /// The losses with a view that is replaced; without UUIDs its inner table is listed by itself.
     fn lost_with_view(&self, source: &SourceItem, there: &TargetTable, replacement: ViewReplacement) -> Vec<Loss> {
         if there.inner.is_none() || replacement == ViewReplacement::RemadeOver {
             return vec![Loss::Definition];

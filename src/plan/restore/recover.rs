@@ -147,7 +147,7 @@ pub struct PlaceEvidence {
     pub disk: String,
     /// The path below it.
     pub path: PathBuf,
-    /// What the server knows of it.
+    /// Whether the server knows it.
     pub knowledge: Knowledge,
 }
 
@@ -158,7 +158,7 @@ pub struct EntryEvidence {
     pub entry: RestoreEntry,
     /// Its directories.
     pub places: Vec<PlaceEvidence>,
-    /// What the server knows of the view that it is the inner table of, if its entry names one.
+    /// Whether the server knows the view of which it is the inner table, if its entry names one.
     pub view: Option<Knowledge>,
 }
 
@@ -228,7 +228,7 @@ pub enum RecoveryStep {
         uuid: Option<TableUuid>,
         /// Why it is temporary.
         role: Temporary,
-        /// What may be lost with it.
+        /// The possible losses with it.
         may_lose: MayLose,
         /// Its new name if it holds more than that.
         kept_name: Option<TableName>,

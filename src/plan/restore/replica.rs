@@ -76,7 +76,7 @@ pub struct DroppedTable {
     pub host: Option<String>,
 }
 
-/// What a server and its Keeper report about replicated tables.
+/// The replicated tables, as a server and its Keeper report them.
 #[derive(Clone, Debug, Default)]
 pub struct KeeperState {
     /// The macros of the server's configuration.

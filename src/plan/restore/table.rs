@@ -109,14 +109,14 @@ pub enum ViewReplacement {
     RemadeOver,
 }
 
-/// Which partitions of an existing table come from the snapshot.
+/// The partitions of an existing table that come from the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartitionScope {
     /// The selected ones; others stay.
     Selected,
     /// All; others are removed.
     All,
-    /// Those without rows in the table: existing partitions stay.
+    /// The partitions without rows in the table: existing partitions stay.
     Missing,
 }
 

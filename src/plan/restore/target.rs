@@ -119,7 +119,8 @@ impl TargetTable {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// What it has gained since an earlier look at it, within these partitions or all. A merge alone is no gain.
+    /// Describes the parts that it has gained since an earlier look at it, within these partitions or all. A merge alone is
+    /// no gain.
     #[must_use]
     pub fn gained(&self, earlier: &Self, only: Option<&BTreeSet<PartitionId>>) -> Option<String> {
         let of = |table: &Self| -> Vec<PartState> {

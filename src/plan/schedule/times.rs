@@ -8,7 +8,7 @@ use super::{Schedule, ScheduleZone};
 
 const DAY_SECONDS: i64 = 86_400;
 /// The number of days examined: four years, so that a leap day is among them.
-const LOOKED_AT: u64 = 4 * 366;
+const DAYS_EXAMINED: u64 = 4 * 366;
 /// The last year that systemd supports.
 const LAST_YEAR: i32 = 2199;
 
@@ -23,7 +23,7 @@ impl Schedule {
         let times = self.times_of_day();
         let (first, last) = (*times.first()?, *times.last()?);
         let within = times.windows(2).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).max().unwrap_or(0);
-        let days = (0..LOOKED_AT).filter_map(|day| from.checked_add_days(Days::new(day)));
+        let days = (0..DAYS_EXAMINED).filter_map(|day| from.checked_add_days(Days::new(day)));
         let days: Vec<i64> =
             days.filter(|day| self.is_on(*day)).map(|day| (day - from).num_days() * DAY_SECONDS).collect();
         let between =

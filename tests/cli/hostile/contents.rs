@@ -232,7 +232,7 @@ fn configurations_of_every_wrong_value_are_refused_or_taken_as_they_are() {
     }
 }
 
-/// The id of a repository is part of the path of its index beside the user's own state.
+/// The id of a repository is part of the path of its index, which is in the user's state directory.
 #[test]
 fn a_repository_whose_id_is_a_path_touches_no_file_there() {
     for person in people() {

@@ -19,7 +19,7 @@ pub(crate) struct Person {
     pub(crate) uid: Option<u32>,
 }
 
-/// Nobody has this number.
+/// A user id that no account has.
 const UID: u32 = 54_321;
 
 /// Longer than any command here takes.

@@ -170,7 +170,7 @@ fn a_lock_that_somebody_holds_is_read_as_far_as_a_holder_writes() {
         for plant in [Plant::Pipe, Plant::Device] {
             clear(&path);
             if plant.at(&path, scene.canary.path()) {
-                // Whoever holds it has opened it to read and to write.
+                // A holder opens it to read and to write.
                 let held = fs::File::options().read(true).write(true).open(&path).expect("it opens");
                 drop(held.lock());
                 scene.give(&path);

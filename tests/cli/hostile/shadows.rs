@@ -39,11 +39,11 @@ const PRANKS: [(&str, Prank); 12] = [
     ("a link for a part", |shadow| plant(shadow, &table(shadow).join("all_1_1_0"), Plant::LinkToDirectory)),
     ("a link for a table", |shadow| plant(shadow, &table(shadow), Plant::LinkToDirectory)),
     ("a link for the shadow", |shadow| plant(shadow, shadow, Plant::LinkToDirectory)),
-    ("a link and a pipe beside the parts", |shadow| {
+    ("a link and a pipe next to the parts", |shadow| {
         plant(shadow, &table(shadow).join("all_3_3_0"), Plant::LinkToDirectory);
         plant(shadow, &table(shadow).join("all_4_4_0"), Plant::Pipe);
     }),
-    ("a name with a line end and an escape beside the parts", |shadow| {
+    ("a name with a line end and an escape next to the parts", |shadow| {
         fs::create_dir(table(shadow).join("..\n\u{1b}[2J")).expect("a directory");
     }),
 ];

@@ -1,7 +1,7 @@
 use super::{parse, sample};
 use crate::plan::{Mapping, Verb};
 
-/// What 26.9 itself prints for these samples, except that it hides less.
+/// The text that 26.9 itself prints for these samples, except that it hides less.
 #[test]
 fn secrets_are_hidden_as_the_server_hides_them() {
     for (name, hidden, secrets) in [

@@ -14,16 +14,16 @@ const REQUEST: &str = "--measure-command";
 
 /// What a command did and took.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Measured {
-    pub(crate) seconds: f64,
-    pub(crate) peak_rss_bytes: u64,
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Measured {
+    pub seconds: f64,
+    pub peak_rss_bytes: u64,
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// Runs a command to its end.
-pub(crate) fn command(command: &Command) -> Measured {
+pub fn command(command: &Command) -> Measured {
     let mut measuring = Command::new(std::env::current_exe().expect("this program has a path"));
     measuring.arg(REQUEST).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
@@ -38,13 +38,13 @@ pub(crate) fn command(command: &Command) -> Measured {
 }
 
 /// The command that this process was started to measure, if it was.
-pub(crate) fn requested() -> Option<Vec<OsString>> {
+pub fn requested() -> Option<Vec<OsString>> {
     let mut arguments = std::env::args_os().skip(1);
     (arguments.next()? == REQUEST).then(|| arguments.collect())
 }
 
 /// Runs and measures the command, and prints the answer.
-pub(crate) fn run(command: &[OsString]) {
+pub fn run(command: &[OsString]) {
     let (program, arguments) = command.split_first().expect("a program to measure");
     let begun = Instant::now();
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("the program starts");

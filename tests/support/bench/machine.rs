@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// One line about the machine, with the filesystem that holds `folder`.
-pub(crate) fn describe(folder: &Path) -> String {
+pub fn describe(folder: &Path) -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
@@ -22,7 +22,7 @@ pub(crate) fn describe(folder: &Path) -> String {
 }
 
 /// The type of the filesystem that holds `folder`, as the kernel names it.
-pub(crate) fn filesystem(folder: &Path) -> String {
+pub fn filesystem(folder: &Path) -> String {
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let held = mounts.lines().filter_map(|line| {

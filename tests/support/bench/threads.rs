@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Calls `work` with each of these, on this many threads; an idle thread takes the next one.
-pub(crate) fn for_each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T) + Sync) {
+pub fn for_each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -19,7 +19,6 @@ pub(crate) fn for_each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T) +
 }
 
 /// As many threads as there are cores.
-#[allow(dead_code, reason = "one of the programs is told how many")]
-pub(crate) fn cores() -> usize {
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -6,14 +6,14 @@ use std::path::Path;
 
 /// Smallest, median and largest of some samples.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) least: f64,
-    pub(crate) median: f64,
-    pub(crate) most: f64,
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub most: f64,
 }
 
 impl Spread {
-    pub(crate) fn of(samples: impl IntoIterator<Item = f64>) -> Self {
+    pub fn of(samples: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = samples.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
@@ -24,7 +24,7 @@ impl Spread {
 
 /// Puts a text between the two markers of the section `name` of a file: at its end where it has none, into a new file
 /// where there is none.
-pub(crate) fn write(path: &Path, name: &str, text: &str) -> io::Result<()> {
+pub fn write(path: &Path, name: &str, text: &str) -> io::Result<()> {
     let (begin, end) = (format!("<!-- {name}: begin -->"), format!("<!-- {name}: end -->"));
     let section = format!("{begin}\n\n{}\n\n{end}", text.trim());
     let old = match fs::read_to_string(path) {
@@ -40,7 +40,7 @@ pub(crate) fn write(path: &Path, name: &str, text: &str) -> io::Result<()> {
 }
 
 /// With a comma before every three digits.
-pub(crate) fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

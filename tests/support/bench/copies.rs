@@ -10,16 +10,16 @@ use std::time::Instant;
 use nix::fcntl::AtFlags;
 use nix::unistd::linkat;
 
-use crate::threads;
+use super::threads;
 
 /// Copies onto the filesystem mounted at `disk`.
-pub(crate) struct Copier<'a> {
-    pub(crate) disk: &'a Path,
+pub struct Copier<'a> {
+    pub disk: &'a Path,
 }
 
 impl Copier<'_> {
     /// Seconds of a copy below `rsync/`, linked to an earlier one of these where there is one.
-    pub(crate) fn rsync(&self, from: &Path, name: &str, earlier: Option<&str>) -> f64 {
+    pub fn rsync(&self, from: &Path, name: &str, earlier: Option<&str>) -> f64 {
         let all = self.disk.join("rsync");
         fs::create_dir_all(&all).expect("a directory");
         let link = earlier.map(|earlier| format!("--link-dest={}", all.join(earlier).display())).unwrap_or_default();
@@ -28,8 +28,8 @@ impl Copier<'_> {
         timed(script, &[from, &all.join(name), Path::new(&link)])
     }
 
-    /// Seconds of `rsnapshot`, whose snapshots of `from` are below `rsnapshot/`; none where it is not installed.
-    pub(crate) fn rsnapshot(&self, from: &Path) -> Option<f64> {
+    /// Seconds of `rsnapshot`, whose snapshots of `from` are below `rsnapshot/`; `None` if it is not installed.
+    pub fn rsnapshot(&self, from: &Path) -> Option<f64> {
         if !is_installed("rsnapshot") || !is_installed("rsync") {
             return None;
         }
@@ -48,12 +48,12 @@ impl Copier<'_> {
     }
 
     /// Seconds of `cp -a`.
-    pub(crate) fn cp(&self, from: &Path, name: &str) -> f64 {
+    pub fn cp(&self, from: &Path, name: &str) -> f64 {
         timed(r#"cp -a "$0" "$1" && sync --file-system "$1""#, &[from, &self.disk.join(name)])
     }
 
     /// Seconds to write this many bytes into one file.
-    pub(crate) fn write(&self, name: &str, bytes: u64) -> f64 {
+    pub fn write(&self, name: &str, bytes: u64) -> f64 {
         let count = bytes.div_ceil(1 << 20).to_string();
         let script = r#"dd if=/dev/zero of="$0" bs=1M count="$1" status=none && sync --file-system "$0""#;
         timed(script, &[&self.disk.join(name), Path::new(&count)])
@@ -61,7 +61,7 @@ impl Copier<'_> {
 
     /// Seconds of a first backup with each of those that make archives, where they are installed. What they wrote is
     /// removed again.
-    pub(crate) fn archives(&self, from: &Path) -> Vec<(&'static str, f64)> {
+    pub fn archives(&self, from: &Path) -> Vec<(&'static str, f64)> {
         let mut rows = Vec::new();
         for (tool, what, begin, run) in ARCHIVES {
             if is_installed(tool) {
@@ -93,7 +93,7 @@ const ARCHIVES: [(&str, &str, &str, &str); 2] = [
 
 /// Seconds of bare system calls that link all files of the directories in `from`, and of a `syncfs`: names known before,
 /// nothing checked.
-pub(crate) fn bare_links(from: &Path, to: &Path, threads: usize) -> f64 {
+pub fn bare_links(from: &Path, to: &Path, threads: usize) -> f64 {
     let names = |dir: &Path| -> Vec<OsString> {
         fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect()
     };
@@ -115,7 +115,7 @@ pub(crate) fn bare_links(from: &Path, to: &Path, threads: usize) -> f64 {
 }
 
 /// Tools that are compared with and not installed.
-pub(crate) fn missing() -> Vec<&'static str> {
+pub fn missing() -> Vec<&'static str> {
     ["rsync", "rsnapshot", "restic", "borg"].into_iter().filter(|tool| !is_installed(tool)).collect()
 }
 
@@ -125,7 +125,7 @@ fn is_installed(tool: &str) -> bool {
 }
 
 /// Runs a script whose arguments are `$0`, `$1` ….
-pub(crate) fn shell(script: &str, arguments: &[&Path]) {
+pub fn shell(script: &str, arguments: &[&Path]) {
     let status = Command::new("sh").arg("-c").arg(script).args(arguments).status().expect("sh starts");
     assert!(status.success(), "{script}");
 }
@@ -137,13 +137,13 @@ fn timed(script: &str, arguments: &[&Path]) -> f64 {
 }
 
 /// Allocated bytes of a part: its files and its directory.
-pub(crate) fn allocated_bytes(part: &Path) -> u64 {
+pub fn allocated_bytes(part: &Path) -> u64 {
     let own = fs::symlink_metadata(part).map_or(0, |stat| stat.blocks() * 512);
     own + files(part).map(|(_, stat)| stat.blocks() * 512).sum::<u64>()
 }
 
 /// Allocated bytes of a directory and of those in it, without files.
-pub(crate) fn directory_bytes(dir: &Path) -> u64 {
+pub fn directory_bytes(dir: &Path) -> u64 {
     let own = fs::symlink_metadata(dir).map_or(0, |stat| stat.blocks() * 512);
     let inner = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
     let inner = inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -151,7 +151,7 @@ pub(crate) fn directory_bytes(dir: &Path) -> u64 {
 }
 
 /// Sizes of the files of one column of a part.
-pub(crate) fn column_bytes(part: &Path, column: &str) -> u64 {
+pub fn column_bytes(part: &Path, column: &str) -> u64 {
     let is_of = |name: &str| name.strip_prefix(column).is_some_and(|rest| rest.starts_with('.'));
     files(part).filter(|(name, _)| is_of(name)).map(|(_, stat)| stat.len()).sum()
 }
