@@ -93,7 +93,7 @@ pub fn list(repository: &Repository) -> Result<SnapshotList, OpError> {
     let ids: Vec<SnapshotId> = index.summaries().iter().map(|summary| summary.id).collect();
     let checks = repository.last_checks(&ids);
     warnings.extend(journal_warnings(repository));
-    warnings.extend(found_by_checks(index.summaries(), &checks));
+    warnings.extend(known_findings(index.summaries(), &checks));
     Ok(SnapshotList {
         snapshots,
         checks,
@@ -127,8 +127,8 @@ pub fn snapshots_with(
     Ok(found)
 }
 
-/// The warnings about findings of verification, with the remedy.
-fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> {
+/// The warnings about known damage and drift, with the remedy.
+fn known_findings(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> {
     let ids = |is_found: fn(&LastCheck) -> bool| {
         let found = summaries.iter().zip(checks).filter(|(_, check)| is_found(check));
         found.map(|(summary, _)| summary.id.to_string()).collect::<Vec<_>>().join(", ")
@@ -136,7 +136,7 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
     let (damaged, drifted) = (ids(|check| check.damaged), ids(|check| check.drifted));
     let mut warnings = Vec::new();
     if !damaged.is_empty() {
-        let message = format!("verification found damage in {damaged}: chsnap verify --level data shows where");
+        let message = format!("known damage in {damaged}: chsnap verify --level data shows where");
         warnings.push(Warning::new(WarningKind::DamageFound, message));
     }
     if !drifted.is_empty() {
@@ -268,7 +268,8 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sn
             let summary = index.summaries().iter().find(|summary| summary.id == id).cloned();
             let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));
             let series = index.series().clone();
-            let (pin, warnings) = (repository.pin(id)?, journal_warnings(repository));
+            let (pin, mut warnings) = (repository.pin(id)?, journal_warnings(repository));
+            warnings.extend(known_findings(std::slice::from_ref(&summary), std::slice::from_ref(&check)));
             Ok(SnapshotDetails { manifest: *manifest, summary, series, pin, check, drill, path, warnings })
         }
         SnapshotState::NewerFormat(format) => {
