@@ -135,7 +135,7 @@ both_engines! {
         for mode in ["rename", "link"] {
             let first = |more: &[&str]| {
                 let run = chsnap.expect(1, &[&["create", "--place", mode], more].concat());
-                assert!(run.stderr.contains("Cross-device link"), "{}", run.stderr);
+                assert!(run.stderr.contains("cross-device link"), "{}", run.stderr);
                 run.stderr.lines().next().expect("a line").to_owned()
             };
             refused(&chsnap, 1, &["create", "--place", mode], "not on one filesystem");

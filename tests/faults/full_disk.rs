@@ -422,12 +422,12 @@ fn copies_that_do_not_fit_are_refused_before_and_by_a_dry_run_whatever_the_files
         let chsnap = Chsnap::new(&disk.path().join("repo")).url(freezer.url());
         chsnap.expect(0, &["init"]);
         chsnap.json(0, &["create"]);
-        for number in 2..=40 {
-            freezer.add_part("one", &format!("all_{number}_{number}_0"));
+        for number in 2..=400 {
+            freezer.add_small_part("one", &format!("all_{number}_{number}_0"));
         }
         chsnap.json(0, &["create", "--dry-run"]);
-        // Each file takes a block, and each part has several.
-        disk.leave_blocks(100);
+        // Each part takes a block at the least.
+        disk.leave_blocks(200);
         let before = tree(&chsnap.repo().join("snapshots"));
         let said: Vec<Value> = [&["create", "--dry-run"][..], &["create"]]
             .into_iter()
@@ -441,7 +441,7 @@ fn copies_that_do_not_fit_are_refused_before_and_by_a_dry_run_whatever_the_files
             let text = reason.as_str().expect("a reason").to_owned();
             text.split(',').next().expect("a clause").to_owned()
         };
-        assert!(said[0].as_str().is_some_and(|text| text.contains("39 parts")), "{tool}: {said:?}");
+        assert!(said[0].as_str().is_some_and(|text| text.contains("399 parts")), "{tool}: {said:?}");
         assert_eq!(words(&said[0]), words(&said[1]), "{tool}");
         assert_eq!(tree(&chsnap.repo().join("snapshots")), before, "{tool}");
         disk.free();
