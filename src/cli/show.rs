@@ -58,7 +58,8 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &SnapshotDe
     let warnings = access_text::warnings(access);
     if output.is_json() {
         let own = warnings.iter().map(|message| Warning::new(WarningKind::AccessUnreadable, message));
-        let all: Vec<Warning> = shown.manifest.all_warnings().into_iter().chain(own).collect();
+        let all: Vec<Warning> =
+            shown.manifest.all_warnings().into_iter().chain(own).chain(shown.warnings.clone()).collect();
         let document = ShowDocument {
             access: Some(access_text::rows(access, with_secrets)),
             access_warnings: Some(warnings.clone()),
@@ -68,8 +69,9 @@ fn show_access(access: &ops::ShownAccess, with_secrets: bool, shown: &SnapshotDe
     } else {
         output.prose(&access_text::statements(access, with_secrets));
         output.warnings(&warnings);
+        output.warnings(&shown.warnings);
     }
-    if warnings.is_empty() { DONE } else { WARNED }
+    if warnings.is_empty() && shown.warnings.is_empty() { DONE } else { WARNED }
 }
 
 fn document(shown: &SnapshotDetails) -> ShowDocument {

@@ -39,7 +39,7 @@ pub use entries::{Entry, EntryKind};
 pub use error::{ErrorKind, FsError, if_found};
 pub use keep::{FileTarget, LostMetadata, Xattrs};
 pub use lock::FileLock;
-pub use mounts::{Mount, are_on_one_mount, mount_of};
+pub use mounts::{Mount, are_on_one_mount, foresee_link, may_share_blocks, mount_of};
 pub use mutations::{Mutations, RealVerbs, VerbResult};
 pub use network::network_verbs;
 pub use probe::{CanKeep, can_keep};

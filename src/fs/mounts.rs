@@ -1,13 +1,17 @@
 //! The mount under a directory. Source of the formats: `proc_pid_mountinfo(5)`, `proc_pid_fdinfo(5)`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
+use rustix::fs::{Access, AtFlags};
+use rustix::io::Errno;
+
 use super::dir::Dir;
 use super::error::FsError;
+use super::process::{CAP_FOWNER, has_capability, user_id};
 
 /// A mount of this process's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,57 @@ pub fn are_on_one_mount(one: &Dir, other: &Dir) -> Result<bool, FsError> {
         _ => one.stat_self()?.device == other.stat_self()?.device,
     })
 }
+
+/// Judges without a write whether a file can be linked into a directory.
+///
+/// It returns the error that the link would give between two mounts, between two filesystems or subvolumes of one
+/// mount, and of a file to which the kernel grants no link (`protected_hardlinks` in `proc_sys_fs(5)`). A link can fail
+/// for other reasons.
+///
+/// # Errors
+/// If the link would fail for one of these reasons; if `/proc` or a directory cannot be read.
+pub fn foresee_link(from: &Dir, name: impl AsRef<OsStr>, to: &Dir) -> Result<(), FsError> {
+    let name = name.as_ref();
+    let refused = |errno| Err(FsError::between("link", &from.path().join(name), to.path(), errno));
+    if !are_on_one_mount(from, to)? || from.stat_self()?.device != to.stat_self()?.device {
+        return refused(Errno::XDEV);
+    }
+    if may_link_foreign_files() || from.find(name)?.is_none_or(|stat| stat.ownership.uid == user_id()) {
+        return Ok(());
+    }
+    match rustix::fs::accessat(from.fd(), name, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => refused(Errno::PERM),
+        _ => Ok(()),
+    }
+}
+
+/// Whether links to files of other users need no right to write them.
+fn may_link_foreign_files() -> bool {
+    let is_off = fs::read_to_string("/proc/sys/fs/protected_hardlinks").is_ok_and(|text| text.trim() == "0");
+    is_off || has_capability(CAP_FOWNER)
+}
+
+/// Whether files of the two directories may share blocks (`FICLONE`), judging by their filesystems: false if it is
+/// certain that they cannot.
+///
+/// # Errors
+/// If `/proc` or a directory cannot be read.
+pub fn may_share_blocks(one: &Dir, other: &Dir) -> Result<bool, FsError> {
+    let (Some(one_mount), Some(other_mount)) = (mount_of(one)?, mount_of(other)?) else { return Ok(true) };
+    if WITHOUT_CLONES.contains(&other_mount.filesystem.as_str()) {
+        return Ok(false);
+    }
+    // Datasets of one ZFS pool share blocks, and so do subvolumes of one device.
+    let pool = |mount: &Mount| match mount.filesystem.as_str() {
+        "zfs" => mount.source.split('/').next().unwrap_or_default().to_owned(),
+        _ => mount.source.clone(),
+    };
+    let same_source = one_mount.filesystem == other_mount.filesystem && pool(&one_mount) == pool(&other_mount);
+    Ok(same_source || one.stat_self()?.device == other.stat_self()?.device)
+}
+
+/// Filesystems on which files never share blocks.
+const WITHOUT_CLONES: [&str; 8] = ["ext2", "ext3", "ext4", "tmpfs", "f2fs", "jfs", "vfat", "exfat"];
 
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');

@@ -76,6 +76,17 @@ pub fn is_signal_ignored(signal: u32) -> bool {
     signal.checked_sub(1).and_then(|bit| mask.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// The capability to do with files what only their owner may: its number in `linux/capability.h`.
+pub(super) const CAP_FOWNER: u32 = 3;
+
+/// Whether this process has a capability; false if that cannot be determined.
+pub(super) fn has_capability(number: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask.checked_shr(number).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// The signal that ends a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSignal {

@@ -91,6 +91,8 @@ pub enum WarningKind {
     NothingToTake,
     /// A table could not be taken.
     TableSkipped,
+    /// The user may not freeze every table.
+    FreezeNotGranted,
     /// The metadata version of a part could not be read.
     MetadataVersionLost,
     /// Mutations kept finishing while a table was frozen.
@@ -189,7 +191,7 @@ pub enum WarningKind {
     RepairIncomplete,
     /// Owners or modes are not those of the record; no byte is known to be wrong.
     Drift,
-    /// Verification found damage in a snapshot.
+    /// A snapshot has known damage.
     DamageFound,
 
     // Of `monitor`.

@@ -298,9 +298,9 @@ struct DetachedTables<'a> {
 
 impl<'a> DetachedTables<'a> {
     fn read(server: &Server, local: Option<&'a LocalDisks>) -> Result<Self, OpError> {
-        let rows = server::detached_tables(server)?;
-        let databases = server::databases(server)?.into_iter();
-        let metadata_paths = databases.map(|row| (row.name, PathBuf::from(row.metadata_path))).collect();
+        let databases = server::databases(server)?;
+        let rows = server::detached_tables(server, &databases)?;
+        let metadata_paths = databases.into_iter().map(|row| (row.name, PathBuf::from(row.metadata_path))).collect();
         Ok(Self { rows, metadata_paths, local })
     }
 

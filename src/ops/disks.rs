@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::exec::LiveTable;
-use crate::fs::{Dir, ErrorKind, FsError};
+use crate::fs::{Dir, ErrorKind, FsError, are_on_one_mount};
 use crate::model::{CatalogPart, PathMap, Table};
 use crate::plan::{ForeignDisk, ServerConfig};
 use crate::repo::{Repository, ShadowPlace};
@@ -213,6 +213,23 @@ impl LocalDisks {
         })
     }
 
+    /// Why a table would not be taken, as far as its directories show: they cannot be opened here, or FREEZE cannot link
+    /// from them.
+    pub(super) fn obstacle(&self, table: &Table) -> Option<String> {
+        let is_elsewhere = |live: &LiveTable| {
+            let disk = self.named(&live.disk)?;
+            let (own, other) = (disk.dir.stat_self().ok()?, live.dir.stat_self().ok()?);
+            (own.device != other.device).then(|| {
+                let path = live.dir.path().display();
+                format!("its directory {path} is on another filesystem than its disk {:?}: FREEZE fails", live.disk)
+            })
+        };
+        self.out_of_reach(table).or_else(|| match self.live(table) {
+            Ok(live) => live.iter().find_map(is_elsewhere),
+            Err(error) => Some(format!("its directory cannot be opened: {}", crate::monitor::chain(&error))),
+        })
+    }
+
     /// The live directories of a table that exist.
     ///
     /// # Errors
@@ -306,7 +323,7 @@ pub(super) fn probe_link<'a>(
     incoming: &Dir,
 ) -> Result<bool, OpError> {
     let result = parts.filter(|part| part.disk == disk.disk.name).find_map(|part| {
-        let live = local.open_live(&part.path()).ok().flatten()?;
+        let live = local.open_live(&part.path()).ok().flatten().filter(|live| is_on_its_disk(live, disk))?;
         match incoming.link_from(&live, "checksums.txt", PROBE) {
             // Merged away, or packed: probe with another part.
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -320,15 +337,50 @@ pub(super) fn probe_link<'a>(
             Ok(true)
         }
         Some(Err(source)) => {
-            let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
-            let repository = incoming.path().ancestors().nth(2).unwrap_or(incoming.path()).to_owned();
-            Err(match source.kind() {
-                // The filesystem holds as many links as it allows, which proves that the file is on this filesystem.
-                ErrorKind::TooManyLinks => return Ok(true),
-                ErrorKind::CrossDevice => OpError::OtherFilesystem { disk: name, path, repository, source },
-                ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },
-                _ => source.into(),
-            })
+            // The filesystem holds as many links as it allows, which proves that the file is on this filesystem.
+            if source.kind() == ErrorKind::TooManyLinks {
+                return Ok(true);
+            }
+            Err(link_refused(disk, incoming.path().ancestors().nth(2).unwrap_or(incoming.path()), source))
         }
+    }
+}
+
+/// Works as [`probe_link`] without a write: finds what can be seen beforehand of a link from this disk into the
+/// repository.
+///
+/// # Errors
+/// If it is certain that the link fails.
+pub(super) fn foresee_link<'a>(
+    local: &LocalDisks,
+    disk: &LocalDisk,
+    mut parts: impl Iterator<Item = &'a CatalogPart>,
+    repository: &Repository,
+) -> Result<bool, OpError> {
+    let sample = parts.by_ref().filter(|part| part.disk == disk.disk.name).find_map(|part| {
+        let live = local.open_live(&part.path()).ok().flatten().filter(|live| is_on_its_disk(live, disk))?;
+        live.find("checksums.txt").ok().flatten().map(|_| live)
+    });
+    let Some(live) = sample else { return Ok(false) };
+    crate::fs::foresee_link(&live, "checksums.txt", repository.dir())
+        .map(|()| true)
+        .map_err(|source| link_refused(disk, repository.path(), source))
+}
+
+/// Whether a directory is on the filesystem and mount of its disk. A table whose directory is a link to another one says
+/// nothing about the rest of its disk.
+fn is_on_its_disk(live: &Dir, disk: &LocalDisk) -> bool {
+    let has_device = || Ok::<bool, FsError>(live.stat_self()?.device == disk.dir.stat_self()?.device);
+    has_device().and_then(|same| Ok(same && are_on_one_mount(live, &disk.dir)?)).unwrap_or(true)
+}
+
+fn link_refused(disk: &LocalDisk, repository: &Path, source: FsError) -> OpError {
+    let (name, path) = (disk.disk.name.clone(), disk.dir.path().to_owned());
+    match source.kind() {
+        ErrorKind::CrossDevice => {
+            OpError::OtherFilesystem { disk: name, path, repository: repository.to_owned(), source }
+        }
+        ErrorKind::NoPermission => OpError::LinkRefused { disk: name, path, source },
+        _ => source.into(),
     }
 }

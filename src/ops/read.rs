@@ -93,7 +93,7 @@ pub fn list(repository: &Repository) -> Result<SnapshotList, OpError> {
     let ids: Vec<SnapshotId> = index.summaries().iter().map(|summary| summary.id).collect();
     let checks = repository.last_checks(&ids);
     warnings.extend(journal_warnings(repository));
-    warnings.extend(found_by_checks(index.summaries(), &checks));
+    warnings.extend(known_findings(index.summaries(), &checks));
     Ok(SnapshotList {
         snapshots,
         checks,
@@ -127,16 +127,16 @@ pub fn snapshots_with(
     Ok(found)
 }
 
-/// The warnings about findings of verification, with the remedy.
-fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> {
+/// The warnings about known damage and drift, with the remedy.
+fn known_findings(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> {
     let ids = |is_found: fn(&LastCheck) -> bool| {
         let found = summaries.iter().zip(checks).filter(|(_, check)| is_found(check));
-        found.map(|(summary, _)| summary.id.to_string()).collect::<Vec<_>>().join(", ")
+        newest_of(found.map(|(summary, _)| summary.id).collect())
     };
     let (damaged, drifted) = (ids(|check| check.damaged), ids(|check| check.drifted));
     let mut warnings = Vec::new();
     if !damaged.is_empty() {
-        let message = format!("verification found damage in {damaged}: chsnap verify --level data shows where");
+        let message = format!("known damage in {damaged}: chsnap verify --level data shows where");
         warnings.push(Warning::new(WarningKind::DamageFound, message));
     }
     if !drifted.is_empty() {
@@ -147,6 +147,14 @@ fn found_by_checks(summaries: &[Summary], checks: &[LastCheck]) -> Vec<Warning> 
         warnings.push(Warning::new(WarningKind::Drift, message));
     }
     warnings
+}
+
+/// The newest of these snapshots by their ids, and the number of the others.
+fn newest_of(ids: Vec<SnapshotId>) -> String {
+    let others = ids.len().saturating_sub(NAMED);
+    let named: Vec<String> = ids.into_iter().skip(others).map(|id| id.to_string()).collect();
+    let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+    named.join(", ") + &more
 }
 
 /// The snapshots that have this name, the newest first.
@@ -268,7 +276,8 @@ pub fn show(repository: &Repository, reference: &SnapshotReference) -> Result<Sn
             let summary = index.summaries().iter().find(|summary| summary.id == id).cloned();
             let summary = summary.unwrap_or_else(|| Summary::from(manifest.as_ref()));
             let series = index.series().clone();
-            let (pin, warnings) = (repository.pin(id)?, journal_warnings(repository));
+            let (pin, mut warnings) = (repository.pin(id)?, journal_warnings(repository));
+            warnings.extend(known_findings(std::slice::from_ref(&summary), std::slice::from_ref(&check)));
             Ok(SnapshotDetails { manifest: *manifest, summary, series, pin, check, drill, path, warnings })
         }
         SnapshotState::NewerFormat(format) => {
@@ -299,4 +308,21 @@ pub(super) fn metadata(dir: &Dir, manifest: &Manifest, path: &str) -> Result<Vec
         return Err(damaged("it is not the file that manifest.json speaks of (its digest differs)"));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+
+    use super::newest_of;
+    use crate::model::SnapshotId;
+
+    #[test]
+    fn a_warning_names_the_newest_snapshots_and_counts_the_others() {
+        let ids =
+            |count: i64| (0..count).map(|day| SnapshotId::at(DateTime::UNIX_EPOCH + TimeDelta::days(day))).collect();
+        assert_eq!(newest_of(ids(0)), "");
+        assert_eq!(newest_of(ids(2)), "1970-01-01T000000Z, 1970-01-02T000000Z");
+        assert_eq!(newest_of(ids(5)), "1970-01-03T000000Z, 1970-01-04T000000Z, 1970-01-05T000000Z and 2 more");
+    }
 }

@@ -61,8 +61,8 @@ fn add(
         let now = server::databases(server)?;
         found.databases.retain(|(name, _)| !now.iter().any(|database| database.name == *name));
     }
-    let detached: BTreeSet<TableName> =
-        (server::detached_tables(server)?.into_iter()).map(|row| TableName::new(row.database, row.table)).collect();
+    let detached = server::detached_tables(server, databases)?.into_iter();
+    let detached: BTreeSet<TableName> = detached.map(|row| TableName::new(row.database, row.table)).collect();
     for (name, file) in found.databases {
         let Some(text) = local.read_definition(&file) else {
             let problem = unreadable(local, &file);

@@ -81,6 +81,14 @@ impl Index {
                 return Self::judged(repository, summaries, place);
             }
         }
+        Self::in_memory(repository)
+    }
+
+    /// Reads all manifests, and writes nothing.
+    ///
+    /// # Errors
+    /// If the repository cannot be read.
+    pub fn in_memory(repository: &Repository) -> Result<Self, RepoError> {
         let (summaries, series) = repository.summaries()?;
         let removed = repository.removed_ids().unwrap_or_default();
         Ok(Self { summaries, series, removed, place: IndexPlace::Memory })
@@ -519,7 +527,7 @@ fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Optio
         // The answer is complete nevertheless; the next opening writes what this one could not.
         tracing::debug!(%error, "the index is not written");
     }
-    // There, each opening would read the journal again; verify remembers what it finds.
+    // There, each opening would read the journal again; commands that note damage remember it themselves.
     if !fs::is_network_filesystem(repository.dir()) {
         remember_damage(repository, connection);
     }

@@ -7,16 +7,44 @@ use crate::model::{PartName, TableName, escape_for_file_name};
 /// The directory of all parts: `data`.
 pub const DATA: &str = "data";
 
+/// The names of the two directories below [`DATA`] that lead to a table's parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDirNames {
+    /// The database's directory.
+    pub database: String,
+    /// The table's directory in it.
+    pub table: String,
+}
+
+impl From<&TableName> for TableDirNames {
+    fn from(name: &TableName) -> Self {
+        Self { database: escape_for_file_name(&name.database), table: escape_for_file_name(&name.table) }
+    }
+}
+
+impl TableDirNames {
+    /// The path relative to [`DATA`].
+    fn below_data(&self) -> PathBuf {
+        Path::new(&self.database).join(&self.table)
+    }
+
+    /// The path relative to the snapshot.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new(DATA).join(self.below_data())
+    }
+}
+
 /// `<database>/<table>`: the directory of a table's parts, relative to [`DATA`].
 #[must_use]
 pub fn table_below_data(name: &TableName) -> PathBuf {
-    Path::new(&escape_for_file_name(&name.database)).join(escape_for_file_name(&name.table))
+    TableDirNames::from(name).below_data()
 }
 
 /// `data/<database>/<table>`: the directory of a table's parts and of the mutation files stored with them.
 #[must_use]
 pub fn table_path(name: &TableName) -> PathBuf {
-    Path::new(DATA).join(table_below_data(name))
+    TableDirNames::from(name).path()
 }
 
 /// `data/<database>/<table>/<part>`.

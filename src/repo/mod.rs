@@ -60,7 +60,7 @@ pub use journal::JournalGap;
 pub use kept_lists::SnapshotLists;
 pub use known_parts::{KnownLivePart, KnownParts};
 pub use layout::{
-    DATA, database_definition_path, definition_path, dump_directory, dump_path, is_data_file, part_path,
+    DATA, TableDirNames, database_definition_path, definition_path, dump_directory, dump_path, is_data_file, part_path,
     table_below_data, table_path,
 };
 pub use lease::Lease;

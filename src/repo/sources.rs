@@ -116,6 +116,14 @@ impl Sources {
                 }
             }
         }
+        Self::in_memory(repository, index)
+    }
+
+    /// Reads the parts of all snapshots, and writes nothing.
+    ///
+    /// # Errors
+    /// If the repository cannot be read.
+    pub fn in_memory(repository: &Repository, index: &Index) -> Result<Self, RepoError> {
         let memory = Connection::open_in_memory().and_then(|connection| prepare(connection, repository));
         let refreshed = memory.and_then(|connection| Self::refreshed(connection, repository, index));
         refreshed.unwrap_or_else(|error| {

@@ -6,6 +6,7 @@ use crate::model::{Level, SnapshotId};
 
 use super::error::RepoError;
 use super::event::{DamagedPart, Event, VerifiedEvent};
+use super::index::Index;
 use super::lock::Locked;
 use super::parts::PartRecord;
 
@@ -43,7 +44,7 @@ fn event(id: SnapshotId, records: &[PartRecord]) -> Option<Event> {
 }
 
 impl Locked<'_> {
-    /// Notes the damage that parts of a new snapshot had when they were taken.
+    /// Notes the damage that parts of a new snapshot had when they were taken, in the journal and in the index.
     ///
     /// # Errors
     /// If the journal cannot be written.
@@ -53,6 +54,12 @@ impl Locked<'_> {
         id: SnapshotId,
         records: &[PartRecord],
     ) -> Result<(), RepoError> {
-        event(id, records).map_or(Ok(()), |event| self.record(now, &event))
+        let Some(event) = event(id, records) else { return Ok(()) };
+        self.record(now, &event)?;
+        // On a network filesystem, opening the index does not do this.
+        if let Ok(index) = Index::open(self.repository()) {
+            index.remember_damage(self.repository());
+        }
+        Ok(())
     }
 }

@@ -35,7 +35,7 @@ mod web;
 
 pub use access::{AccessRow, access_entities};
 pub use connect::{ConnectOptions, Password, check_url};
-pub use databases::{DatabaseRow, databases, own_database};
+pub use databases::{DatabaseRow, database_engines, databases, own_database};
 pub use digest::{PartSum, RowSum, is_unreadable_code, is_unreadable_data, part_sums, read_rows, row_sum};
 pub use disks::{Disk, disks};
 pub use dump::{

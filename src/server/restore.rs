@@ -69,15 +69,19 @@ pub fn storage_policies(server: &Server) -> Result<Option<BTreeMap<String, Vec<S
     Ok(Some(policies))
 }
 
-/// UUIDs of tables that were dropped but still exist internally, or that are detached.
+/// UUIDs of tables that were dropped but still exist internally, or that are detached. Tables of remote databases are
+/// left out.
 ///
 /// # Errors
 /// If the server does not answer.
 pub fn hidden_uuids(server: &Server) -> Result<Vec<String>, ServerError> {
+    let databases = databases(server)?;
     let mut uuids = Vec::new();
     for table in ["dropped_tables", "detached_tables"] {
         if server.features().has_column(table, "uuid") {
-            uuids.extend(server.list::<TextRow>(&sql::uuids(table, &[]))?.into_iter().map(|row| row.text));
+            uuids.extend(
+                server.list::<TextRow>(&sql::uuids(table, &remote(&databases)))?.into_iter().map(|row| row.text),
+            );
         }
     }
     Ok(uuids)

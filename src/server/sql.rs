@@ -269,28 +269,32 @@ pub fn disks(features: &Features) -> List {
 #[must_use]
 pub fn databases(features: &Features) -> List {
     let list: Vec<String> = SYSTEM_DATABASES.iter().map(|name| quote_text(name)).collect();
-    let columns = format!(
-        "name, engine, data_path, metadata_path, {}, {}",
-        column(features, "databases", "uuid", "''"),
-        column(features, "databases", "engine_full", "engine"),
-    );
+    let columns = format!("name, engine, data_path, metadata_path, {}", column(features, "databases", "uuid", "''"));
     List::of("databases", columns).only(format!("name NOT IN ({})", list.join(", ")))
 }
 
-/// Detached tables; `None` if the server does not list them.
+/// The engines of these databases with their arguments.
 #[must_use]
-pub fn detached_tables(features: &Features) -> Option<List> {
+pub fn database_engines(features: &Features, names: &[&str]) -> List {
+    let columns = format!("name, {}", column(features, "databases", "engine_full", "engine"));
+    let list: Vec<String> = names.iter().map(|name| quote_text(name)).collect();
+    List::of("databases", columns).only(format!("name IN ({})", list.join(", ")))
+}
+
+/// Detached tables, except those of the remote databases; `None` if the server does not list detached tables.
+#[must_use]
+pub fn detached_tables(features: &Features, remote: &[&str]) -> Option<List> {
     features.has_table("detached_tables").then(|| {
         let uuid = column(features, "detached_tables", "uuid", "''");
-        List::of("detached_tables", format!("database, table, metadata_path, {uuid}"))
+        let tables = List::of("detached_tables", format!("database, table, metadata_path, {uuid}"));
+        if remote.is_empty() { tables } else { tables.only(not_in(remote)) }
     })
 }
 
 /// Where the server keeps its own tables: this gives its data path on servers without `system.disks`.
 #[must_use]
 pub fn system_database() -> List {
-    List::of("databases", "name, engine, data_path, metadata_path, '' AS uuid, engine AS engine_full")
-        .only("name = 'system'")
+    List::of("databases", "name, engine, data_path, metadata_path, '' AS uuid").only("name = 'system'")
 }
 
 /// The identity of the server, from those of [`IDENTITY_FUNCTIONS`] that it has.

@@ -532,12 +532,14 @@ pub struct DetachedTableRow {
     pub uuid: String,
 }
 
-/// Reads the detached tables of attached databases; empty if the server does not list them.
+/// Reads the detached tables of these attached databases, without those on other servers; empty if the server does not
+/// list detached tables.
 ///
 /// # Errors
 /// If the server does not answer.
-pub fn detached_tables(server: &Server) -> Result<Vec<DetachedTableRow>, ServerError> {
-    sql::detached_tables(server.features()).map_or_else(|| Ok(Vec::new()), |list| server.list(&list))
+pub fn detached_tables(server: &Server, databases: &[DatabaseRow]) -> Result<Vec<DetachedTableRow>, ServerError> {
+    let list = sql::detached_tables(server.features(), &remote(databases));
+    list.map_or_else(|| Ok(Vec::new()), |list| server.list(&list))
 }
 
 /// Reads the functions that were created by `CREATE FUNCTION`.

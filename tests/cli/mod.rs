@@ -7,6 +7,7 @@ mod damage;
 mod detached;
 mod diff;
 mod doctor;
+mod foreseen;
 mod garbage;
 mod hardened;
 mod hostile;

@@ -104,6 +104,7 @@ both_engines! {
         engine.query("INSERT INTO default.t VALUES (1)");
         let chsnap = repository(&engine);
         chsnap.json(0, &["create", "--user", LIMITED_USER]);
+        // Nothing would be frozen: that this user may not is no matter.
         chsnap.json(0, &["create", "--dry-run", "--user", BOUND_USER]);
     }
 }
@@ -259,4 +260,40 @@ fn tables_of_a_backup_database_are_definitions_with_a_warning() {
     let refused = engine.try_query("ALTER TABLE old.t FREEZE WITH NAME 'x'").expect_err("it cannot be frozen");
     assert!(refused.contains("774"), "{refused}");
     check_left_behind(&repository(&engine), "old.t", "its database shows a backup");
+}
+
+/// The engine looks for tables that are gone there as soon as it has made such a database. Until that server answers, it
+/// locks the database, and whatever prints the database's arguments or lists its tables waits. A command that waits here
+/// does not end.
+#[test]
+fn no_command_waits_for_a_database_that_is_locked_because_its_server_is_silent() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    for table in ["t", "gone"] {
+        engine.query(&format!("CREATE TABLE lab.{table} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number FROM numbers(10)"));
+    }
+    engine.query("DETACH TABLE lab.gone PERMANENTLY");
+    let (port, connections) = silent_listener();
+    let database = format!("CREATE DATABASE pg ENGINE = PostgreSQL('127.0.0.1:{port}', 'd', 'u', 'secret')");
+    engine.query_with(&database, &[("postgresql_connection_attempt_timeout", "3600")]).expect("made");
+    while connections.load(Ordering::SeqCst) == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let chsnap = repository(&engine);
+    let commands = [
+        &["create", "--dry-run"][..],
+        &["create", "--accept", "lab.*"],
+        &["diff", "latest", "live"],
+        &["doctor"],
+        &["drill"],
+        &["restore", "latest", "--table", "lab.t", "--rename", "lab.t=lab.back", "--yes"],
+        &["restore", "latest", "--dry-run"],
+    ];
+    for command in commands {
+        let run = chsnap.run(command);
+        assert!(matches!(run.code, 0 | 3), "{command:?}: {}", run.stderr);
+    }
+    assert_eq!(engine.query("SELECT count() FROM lab.back"), "10");
+    assert_eq!(connections.load(Ordering::SeqCst), 1, "the engine still waits for the first answer");
 }

@@ -36,7 +36,9 @@ both_engines! {
         refused(&chsnap, 1, &["create", "--user", READONLY_USER], "");
         assert!(shadows(&engine).is_empty());
         // A dry run only reads.
-        chsnap.json(0, &["create", "--dry-run", "--user", READONLY_USER]);
+        // A plan needs no more than to read, and says that create would be refused.
+        let planned = chsnap.json(3, &["create", "--dry-run", "--user", READONLY_USER]);
+        assert_eq!(planned["warning_list"][0]["kind"], "freeze_not_granted", "{planned}");
 
         chsnap.clone().env("CHSNAP_PASSWORD", SECRET_PASSWORD).json(0, &["create", "--user", SECRET_USER]);
         let file = engine.root().join("password");
@@ -131,8 +133,16 @@ both_engines! {
         let chsnap = Chsnap::new(&folder.path().join("repo")).url(&engine.url());
         chsnap.expect(0, &["init"]);
         for mode in ["rename", "link"] {
+            let first = |more: &[&str]| {
+                let run = chsnap.expect(1, &[&["create", "--place", mode], more].concat());
+                assert!(run.stderr.contains("cross-device link"), "{}", run.stderr);
+                run.stderr.lines().next().expect("a line").to_owned()
+            };
             refused(&chsnap, 1, &["create", "--place", mode], "not on one filesystem");
+            assert_eq!(first(&["--dry-run"]), first(&[]), "{mode}");
         }
+        let planned = chsnap.json(0, &["create", "--dry-run"]);
+        assert_eq!(planned["copied_disks"], serde_json::json!(["default"]), "{planned}");
         assert!(shadows(&engine).is_empty(), "nothing was frozen");
     }
 }
@@ -210,7 +220,7 @@ both_engines! {
         }
         for arguments in [&["create"][..], &["create", "--freeze", "all"], &["create", "--place", "copy"]] {
             let created = chsnap.json(3, arguments);
-            let tables = chsnap.json(0, &["show", "latest"]);
+            let tables = chsnap.json(3, &["show", "latest"]);
             let state = |name: &str| {
                 let table = tables["table_list"].as_array().expect("tables").iter().find(|table| table["table"] == name);
                 table.expect("the table")["state"].clone()

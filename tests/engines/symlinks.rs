@@ -116,6 +116,33 @@ fn a_database_whose_directory_is_a_symbolic_link_is_taken() {
 }
 
 both_engines! {
+    /// The first table by name: what is probed with it says nothing about the disk.
+    fn a_table_behind_a_link_to_another_filesystem_is_skipped_by_name_and_the_others_are_linked(engine: Engine) {
+        let Some(elsewhere) = other_filesystem(engine.root()) else { return };
+        make(&engine, &["aaa", "t"]);
+        let (from, to) = (directory(&engine, "aaa"), elsewhere.path().join("aaa"));
+        let copied = std::process::Command::new("cp").arg("-a").arg(&from).arg(&to).status().expect("cp starts");
+        assert!(copied.success());
+        fs::rename(&from, engine.root().join("away")).expect("moved");
+        symlink(&to, &from).expect("a link");
+        let chsnap = repository(&engine);
+        let plan = chsnap.json(3, &["create", "--dry-run"]);
+        assert_eq!(plan["copied_disks"], serde_json::json!([]), "{plan}");
+        let doctor = chsnap.run(&["doctor"]);
+        for place in ["auto", "link"] {
+            let created = chsnap.json(3, &["create", "--place", place]);
+            assert_eq!(created["placed"]["copied"]["parts"], 0, "{place}: {created}");
+            assert!(is_whole(&engine, &path_of(&chsnap, &created), "t"), "{place}");
+            for said in [&created, &plan] {
+                let warning = &said["warning_list"][0];
+                assert_eq!((&warning["kind"], &warning["table"]), (&"table_skipped".into(), &"lab.aaa".into()), "{said}");
+            }
+        }
+        assert!(doctor.stdout.contains("lab.aaa would be skipped"), "{}", doctor.stdout);
+    }
+}
+
+both_engines! {
     fn a_detached_table_behind_a_link_to_another_filesystem_is_copied(engine: Engine) {
         make(&engine, &["plain", "away"]);
         let Some(elsewhere) = other_filesystem(engine.root()) else { return };

@@ -283,6 +283,7 @@ fn a_copy_that_does_not_fit_leaves_nothing_half() {
     }
     assert!(codes.contains(&1) && codes.contains(&0), "{codes:?}");
     // What will certainly not fit, or would leave too little, is not begun.
+    chsnap.json(13, &["create", "--dry-run", "--min-free", "1TiB"]);
     let answer = chsnap.json(13, &["create", "--min-free", "1TiB"]);
     assert_eq!(answer["state"], "refused");
     assert!(
@@ -404,6 +405,44 @@ fn nights_on_another_filesystem_take_what_is_new_and_little_more() {
             let overhead = u64::from(50 + night + 40) * 4096;
             assert!(taken >= new && taken <= new + new / 50 + overhead, "{tool}, night {night}: {taken} for {new}");
         }
+    }
+}
+
+/// Whether the repository's filesystem shares blocks says nothing about a disk on another one.
+#[test]
+fn copies_that_do_not_fit_are_refused_before_and_by_a_dry_run_whatever_the_filesystem() {
+    for tool in ["mkfs.ext4", "mkfs.xfs"] {
+        let disk = SmallDisk::plain(tool);
+        let folder = tempfile::tempdir().expect("a folder");
+        let freezer = Freezer::start(&folder.path().join("ch"));
+        freezer.add_part("one", "all_1_1_0");
+        let chsnap = Chsnap::new(&disk.path().join("repo")).url(freezer.url());
+        chsnap.expect(0, &["init"]);
+        chsnap.json(0, &["create"]);
+        for number in 2..=400 {
+            freezer.add_small_part("one", &format!("all_{number}_{number}_0"));
+        }
+        chsnap.json(0, &["create", "--dry-run"]);
+        // Each part takes a block at the least.
+        disk.leave_blocks(200);
+        let before = tree(&chsnap.repo().join("snapshots"));
+        let said: Vec<Value> = [&["create", "--dry-run"][..], &["create"]]
+            .into_iter()
+            .map(|command| {
+                let refused = chsnap.json(13, command);
+                assert!(tree(&chsnap.repo().join("incoming")).is_empty(), "{tool}: {command:?}");
+                refused["reason"].clone()
+            })
+            .collect();
+        let words = |reason: &Value| {
+            let text = reason.as_str().expect("a reason").to_owned();
+            text.split(',').next().expect("a clause").to_owned()
+        };
+        assert!(said[0].as_str().is_some_and(|text| text.contains("399 parts")), "{tool}: {said:?}");
+        assert_eq!(words(&said[0]), words(&said[1]), "{tool}");
+        assert_eq!(tree(&chsnap.repo().join("snapshots")), before, "{tool}");
+        disk.free();
+        chsnap.json(0, &["create"]);
     }
 }
 

@@ -145,3 +145,34 @@ fn many_reused_objects_are_listed_and_few_are_requested() {
     let asked = &few.push("latest")["requests"];
     assert_eq!(requests["lists"].as_u64(), asked["lists"].as_u64().map(|lists| lists + 1), "{requests} {asked}");
 }
+
+/// What was damaged on the server when it was taken is known wherever the snapshot is.
+#[test]
+fn damage_that_a_part_had_when_it_was_taken_is_known_where_it_is_pulled_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let freezer = crate::freezer::Freezer::start(&folder.path().join("ch"));
+    freezer.add_part("events", "all_1_1_0");
+    freezer.add_part("sound", "all_1_1_0");
+    let live = folder.path().join("ch/data/d/events/all_1_1_0");
+    let file = crate::store::names(&live).into_iter().find(|name| name.contains(".bin")).expect("a file of data");
+    let size = fs::metadata(live.join(&file)).expect("there").len();
+    fs::File::options().write(true).open(live.join(&file)).and_then(|file| file.set_len(size - 1)).expect("cut");
+    let at = |name: &str| crate::chsnap_command::Chsnap::new(&folder.path().join(name));
+    let chsnap = at("repo").url(freezer.url());
+    chsnap.expect(0, &["init"]);
+    chsnap.json(3, &["create"]);
+    let address = format!("file://{}", folder.path().join("store").display());
+    document(&chsnap, &["push", "latest", "--to", &address], 0);
+    document(&chsnap, &["copy", "latest", "--to", &folder.path().join("copied").to_string_lossy()], 0);
+    document(&at("pulled"), &["pull", "latest", "--from", &address], 0);
+    document(&at("selected"), &["pull", "latest", "--from", &address, "--table", "d.events"], 0);
+    document(&at("other"), &["pull", "latest", "--from", &address, "--table", "d.sound"], 0);
+    for place in ["repo", "copied", "pulled", "selected"] {
+        for command in [&["list"][..], &["show"]] {
+            let told = document(&at(place), command, 3);
+            let is_damage = |warning: &serde_json::Value| warning["kind"] == "damage_found";
+            assert!(told["warning_list"].as_array().expect("warnings").iter().any(is_damage), "{place}: {told}");
+        }
+    }
+    document(&at("other"), &["list"], 0);
+}

@@ -82,7 +82,13 @@ fn damage_is_exit_code_12_and_reported_in_text_and_json() {
     assert!(chsnap.expect(3, &["list"]).stdout.contains("DAMAGED"));
     let monitor = chsnap.expect(2, &["monitor", "--warn", "100000h", "--crit", "100000h"]);
     assert!(monitor.stdout.starts_with("CHSNAP CRITICAL") && monitor.stdout.contains("damage"), "{}", monitor.stdout);
-    assert_eq!(chsnap.json(0, &["show"])["verified"]["damaged"], true);
+    // One truth: what the list warns of, so does the snapshot itself.
+    let (shown, listed) = (chsnap.json(3, &["show"]), chsnap.json(3, &["list"]));
+    assert_eq!(shown["verified"]["damaged"], true);
+    let warned = |document: &Value| document["warning_list"].as_array().expect("warnings").clone();
+    let [warning] = &warned(&shown)[..] else { panic!("{shown}") };
+    assert_eq!((text(&warning["kind"]), warned(&listed).len()), ("damage_found", 1));
+    assert!(text(&warning["message"]).starts_with(&format!("known damage in {}:", ids[1])), "{warning}");
     // What is known stays known where no data is read.
     let noted = chsnap.json(3, &["verify", "--level", "size"]);
     assert_eq!((&noted["state"], &noted["noted_damaged"]), (&"noted_damaged".into(), &serde_json::json!(ids)));

@@ -102,7 +102,7 @@ fn a_chmod_of_live_files_is_drift_and_exit_code_3_wherever_it_is_shown() {
     }
     assert_eq!(listed["warning_list"][0]["kind"], "drift");
     assert!(chsnap.expect(3, &["list"]).stdout.contains("drift size"));
-    assert_eq!(chsnap.json(0, &["show"])["verified"]["drifted"], true);
+    assert_eq!(chsnap.json(3, &["show"])["verified"]["drifted"], true);
     let monitor = chsnap.expect(1, &[&["monitor"], &YOUNG[..]].concat());
     assert!(
         monitor.stdout.starts_with("CHSNAP WARNING") && monitor.stdout.contains("owners or modes"),

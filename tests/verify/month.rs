@@ -1,7 +1,7 @@
 //! A month of nights: inserts, merges, a mutation, damage, failing nights, incomplete snapshots and snapshots of one
 //! table, a clock that jumps, a torn journal. Checks the output of every command at the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use chsnap::ops;
 use chsnap::ops::prune::{PruneRequest, carry_out, plan_prune};
 use chsnap::plan::SliceChoice;
 use chsnap::plan::retention::Policy;
-use chsnap::repo::{Event, Locked, TableState};
+use chsnap::repo::{Event, Locked, Pin, TableState};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
@@ -53,6 +53,8 @@ const CONFIRMED: [i64; 2] = [15, 19];
 const DAMAGED: i64 = 8;
 const FETCHED: i64 = 20;
 const DAMAGED_LATE: i64 = 24;
+/// The night whose snapshot is pinned, damage and all.
+const PINNED: i64 = 11;
 const OLD_FILE: &str = "two/all_2_2_0/c1.bin";
 const LATE_FILE: &str = "one/all_25_25_0/c1.bin";
 
@@ -207,6 +209,13 @@ impl Month {
             if night % 9 == 3 {
                 self.create_single(now + TimeDelta::hours(1));
             }
+            if night == PINNED {
+                let pin = Pin { reason: "before the migration".to_owned(), since: now, until: None };
+                self.locked(now, |locked| locked.set_pin(id, &pin).expect("pinned"));
+            }
+            if night % 7 == 4 {
+                assert_one_truth(&self.chsnap);
+            }
         }
     }
 
@@ -243,10 +252,106 @@ fn marked(rows: &Value, is_marked: impl Fn(&Value) -> bool) -> BTreeSet<String> 
     rows.filter(|row| is_marked(row)).map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
 }
 
+/// What is known of a snapshot, as some command says it.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    is_damaged: bool,
+    has_drifted: bool,
+    is_pinned: bool,
+    data_time: Value,
+}
+
+impl Said {
+    /// `check` is the last one, as a row has it.
+    fn of(row: &Value, check: &str) -> (String, Self) {
+        let check = &row[check];
+        let said = Self {
+            is_damaged: check["damaged"] == true,
+            has_drifted: check["drifted"] == true,
+            is_pinned: row["pinned"] == true,
+            data_time: check["data_time"].clone(),
+        };
+        (row["id"].as_str().expect("an id").to_owned(), said)
+    }
+
+    fn of_rows(rows: &Value, check: &str) -> BTreeMap<String, Self> {
+        rows.as_array().expect("rows").iter().map(|row| Self::of(row, check)).collect()
+    }
+}
+
+/// Checks that all commands that speak of a snapshot say the same of it.
+fn assert_one_truth(chsnap: &Chsnap) {
+    let document = |codes: &[i32], arguments: &[&str]| -> (i32, Value) {
+        let run = chsnap.run(arguments);
+        assert!(codes.contains(&run.code), "{arguments:?}: {} {}", run.code, run.stderr);
+        (run.code, serde_json::from_str(&run.stdout).expect("a document"))
+    };
+    let (code, list) = document(&[0, 3], &["list", "--json"]);
+    let kinds = |document: &Value| -> BTreeSet<String> { texts(&document["warning_list"], "kind") };
+    let rows = &list["snapshots"];
+    let listed = Said::of_rows(rows, "verified");
+    let count = |is_so: &dyn Fn(&Said) -> bool| listed.values().filter(|said| is_so(said)).count() as u64;
+    let (damaged, drifted) = (count(&|said| said.is_damaged), count(&|said| said.has_drifted));
+    let incomplete = marked(rows, |row| row["incomplete"] == true).len() as u64;
+    assert_eq!(kinds(&list).contains("damage_found"), damaged > 0, "{list}");
+    assert_eq!(kinds(&list).contains("drift"), drifted > 0, "{list}");
+    assert_eq!(code == 3, !kinds(&list).is_empty());
+
+    let of_the_journal = kinds(&list).contains("journal_unreadable");
+    for row in rows.as_array().expect("rows") {
+        let id = row["id"].as_str().expect("an id");
+        let (code, show) = document(&[0, 3], &["show", "--json", id]);
+        assert_eq!(Said::of(&show, "verified"), Said::of(row, "verified"), "{id}");
+        for field in ["incomplete", "series", "series_label", "sequence", "time"] {
+            assert_eq!(show[field], row[field], "{id}: {field}");
+        }
+        let said = &listed[id];
+        assert_eq!(code == 3, said.is_damaged || said.has_drifted || of_the_journal, "{id}: {show}");
+    }
+    let (_, usage) = document(&[0, 3], &["usage", "--json"]);
+    let pinned = |rows: &Value| marked(rows, |row| row["pinned"] == true);
+    assert_eq!((texts(&usage["snapshots"], "id"), pinned(&usage["snapshots"])), (texts(rows, "id"), pinned(rows)));
+
+    let (_, report) = document(&[0, 3], &["report", "--json"]);
+    let figures = &report["figures"];
+    assert_eq!(Said::of_rows(&figures["snapshots"], "checked"), listed);
+    assert_eq!(figures["totals"]["pinned"].as_u64(), Some(count(&|said| said.is_pinned)));
+    let findings = texts(&figures["verdict"]["findings"], "kind");
+    assert_eq!((findings.contains("damage"), findings.contains("drift")), (damaged > 0, drifted > 0), "{findings:?}");
+
+    let figures = tempfile::tempdir().expect("a folder");
+    let figures = figures.path().join("chsnap.prom");
+    let path = figures.to_str().expect("text");
+    let arguments = ["monitor", "--json", "--warn", "99999h", "--crit", "99999h", "--metrics-file", path];
+    let (code, monitor) = document(&[0, 1, 2], &arguments);
+    let told = ["snapshots", "damaged_snapshots", "drifted_snapshots", "incomplete_snapshots"]
+        .map(|field| monitor[field].as_u64().expect("a number"));
+    assert_eq!(told, [listed.len() as u64, damaged, drifted, incomplete], "{monitor}");
+    let problems = texts(&monitor["problems"], "kind");
+    assert_eq!((code == 2, problems.contains("damage_found")), (damaged > 0, damaged > 0), "{monitor}");
+    assert!(kinds(&list).is_subset(&problems), "{problems:?} lack some of {list}");
+    let figures = fs::read_to_string(&figures).expect("figures");
+    for (name, value) in [
+        ("chsnap_snapshots_with_damage", damaged),
+        ("chsnap_snapshots_with_drift", drifted),
+        ("chsnap_snapshots_incomplete", incomplete),
+        ("chsnap_snapshots_pinned", count(&|said| said.is_pinned)),
+    ] {
+        let line = format!("{name}{{profile=\"default\"}} {value}");
+        assert!(figures.lines().any(|found| found == line), "{line}: {figures}");
+    }
+
+    let (_, prune) = document(&[0, 3, 13], &[&["prune", "--json", "--dry-run"][..], &RULES].concat());
+    let (keep, remove) = (texts(&prune["keep"], "id"), texts(&prune["remove"], "id"));
+    assert!(keep.is_disjoint(&remove) && &keep | &remove == texts(rows, "id"), "{prune}");
+    assert!(pinned(rows).is_subset(&keep), "{prune}");
+}
+
 #[test]
 fn what_each_command_says_at_the_end_of_a_month() {
     let mut month = Month::new();
     month.spend();
+    assert_one_truth(&month.chsnap);
     let standing: BTreeSet<String> = names(&month.store.repo().join("snapshots")).into_iter().collect();
     let ids = |ids: &[SnapshotId]| -> BTreeSet<String> {
         ids.iter().map(ToString::to_string).filter(|id| standing.contains(id)).collect()
@@ -279,11 +384,12 @@ fn what_each_command_says_at_the_end_of_a_month() {
     assert!(standing.contains(&month.ahead.expect("made").to_string()), "one dated in the future stays");
 
     let good = newest[0].to_string();
-    let show = month.json(0, &["show", &good]);
+    let code_of = |id: &str| if damaged.contains(id) { 3 } else { 0 };
+    let show = month.json(code_of(&good), &["show", &good]);
     assert_eq!((&show["id"], &show["series"]), (&good.as_str().into(), &"all".into()));
     assert_eq!(show["verified"]["damaged"] == true, damaged.contains(&good), "{show}");
     let partial = month.incomplete.last().expect("one").to_string();
-    assert_eq!(month.json(0, &["show", &partial])["incomplete"], true);
+    assert_eq!(month.json(code_of(&partial), &["show", &partial])["incomplete"], true);
 
     // The worst first. That a night in between was incomplete is a figure, and no trouble: complete ones came after it.
     let run = month.chsnap.expect(2, &["monitor", "--json", "--warn", "26h", "--crit", "50h"]);

@@ -299,7 +299,7 @@ fn checks(page: &mut Page, repository: &Repository, listing: &SnapshotList) {
     let damaged = listing.checks.iter().filter(|check| check.damaged).count();
     page.gauge(
         "chsnap_snapshots_with_damage",
-        "Snapshots in which verification found damage that no check since has found gone.",
+        "Snapshots with known damage, which no check has found gone.",
         number(damaged),
     );
     let drifted = listing.checks.iter().filter(|check| check.drifted).count();

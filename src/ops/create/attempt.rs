@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::exec::{self, ExecError, LeftOutFiles};
 use crate::fs::{Dir, FsError};
-use crate::model::{PartName, Table, TableName, escape_for_file_name};
+use crate::model::{PartName, Table, TableName};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::plan::{self, BrokenPart, DefinitionRead, ListedDirectories, TableFreeze};
-use crate::repo::{DATA, PartDigest};
+use crate::repo::{PartDigest, TableDirNames};
 use crate::server;
 
 use super::snapshot_part::SnapshotPart;
@@ -27,39 +27,37 @@ pub(super) struct DefinitionText {
 #[derive(Clone, Debug)]
 pub(super) struct SnapshotTableDir {
     pub(super) data: Dir,
-    pub(super) database: String,
-    pub(super) table: String,
+    pub(super) names: TableDirNames,
 }
 
 impl SnapshotTableDir {
     /// The place of a table below `data`, the snapshot's directory of tables.
     pub(super) fn new(data: &Dir, name: &TableName) -> Self {
-        let (database, table) = (escape_for_file_name(&name.database), escape_for_file_name(&name.table));
-        Self { data: data.clone(), database, table }
+        Self { data: data.clone(), names: name.into() }
     }
 
     /// Its path, relative to the snapshot.
     pub(super) fn path(&self) -> PathBuf {
-        Path::new(DATA).join(&self.database).join(&self.table)
+        self.names.path()
     }
 
     /// Opens the table's directory.
     pub(super) fn dir(&self) -> Result<Dir, FsError> {
-        self.data.open_dir(&self.database)?.open_dir(&self.table)
+        self.data.open_dir(&self.names.database)?.open_dir(&self.names.table)
     }
 
     /// Removes the table's directory, so that the table can be taken again or left out.
     pub(super) fn clear(&self) -> Result<(), ExecError> {
-        if let Some(database) = self.data.find_beneath(Path::new(&self.database))? {
-            exec::remove_tree(&database, &self.table, &|_| ())?;
+        if let Some(database) = self.data.find_beneath(Path::new(&self.names.database))? {
+            exec::remove_tree(&database, &self.names.table, &|_| ())?;
         }
         Ok(())
     }
 
     /// Creates the table's directory, with the owner and mode of the live one.
     pub(super) fn make(&self, table: &Table, local: &LocalDisks, copying: &Copying<'_>) -> Result<Dir, OpError> {
-        let database = self.data.ensure_dir(&self.database, 0o750)?;
-        let dir = database.ensure_dir(&self.table, 0o750)?;
+        let database = self.data.ensure_dir(&self.names.database, 0o750)?;
+        let dir = database.ensure_dir(&self.names.table, 0o750)?;
         let mut paths = table.data_paths.iter();
         let live = paths.find_map(|path| local.open_live(path).ok().flatten().map(|dir| (path, dir)));
         if let Some((path, live)) = live {

@@ -155,13 +155,20 @@ impl DefinitionWriter<'_> {
 
     fn write_databases(&self, databases: &[DatabaseRow], written: &mut WrittenDefinitions) -> Result<(), OpError> {
         let all = keeps_everything(self.request);
-        for database in databases.iter().filter(|database| !is_own_database(&database.name)) {
-            if !all && !written.tables.keys().any(|table| table.database == database.name) {
-                continue;
-            }
+        let is_kept = |database: &&DatabaseRow| {
+            let has_tables = || written.tables.keys().any(|table| table.database == database.name);
+            !is_own_database(&database.name) && (all || has_tables())
+        };
+        let kept: Vec<_> = (databases.iter().filter(is_kept))
+            .map(|database| (database, self.local.read_definition(&repo::database_definition_path(&database.name))))
+            .collect();
+        let without_file: Vec<&str> =
+            kept.iter().filter(|(_, text)| text.is_none()).map(|(database, _)| database.name.as_str()).collect();
+        let engines = server::database_engines(self.server, &without_file)?;
+        for (database, text) in kept {
             let path = repo::database_definition_path(&database.name);
-            let text = self.local.read_definition(&path).unwrap_or_else(|| {
-                let engine = &database.engine_full;
+            let text = text.unwrap_or_else(|| {
+                let engine = engines.get(&database.name).unwrap_or(&database.engine);
                 format!("CREATE DATABASE {} ENGINE = {engine}\n", sql::quote_name(&database.name)).into_bytes()
             });
             let file = self.incoming.write_metadata(&path, &text)?;

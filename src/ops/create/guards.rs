@@ -1,5 +1,6 @@
 //! Checks that must pass before anything is frozen.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use crate::exec::PlaceMode;
@@ -12,10 +13,10 @@ use crate::ops::init::{SERVER_DIRECTORIES, resolved};
 use crate::ops::kept_metadata::{KeptMetadata, MetadataSample};
 use crate::ops::room::check_room;
 use crate::plan::{CreatePlan, TableFreeze};
-use crate::repo::{Repository, Sources};
+use crate::repo::{Index, Repository, Sources};
 use crate::server::Disk;
 
-use crate::ops::disks::{LocalDisks, probe_link};
+use crate::ops::disks::{LocalDisks, foresee_link, probe_link};
 
 /// Checks that the repository lies in no directory in which ClickHouse deletes unknown files.
 pub(in crate::ops) fn repository_is_outside(
@@ -75,6 +76,52 @@ pub(in crate::ops) fn foreseen_copies(
         }
     }
     Ok(copied)
+}
+
+/// Judges without a write which disks' parts are copied, as [`copied_disks`] finds out with a link.
+///
+/// # Errors
+/// If parts of a disk have to be linked, and certainly cannot be.
+pub(in crate::ops) fn foreseen_links(
+    local: &LocalDisks,
+    plan: &CreatePlan,
+    repository: &Repository,
+    place: PlaceMode,
+) -> Result<BTreeSet<String>, OpError> {
+    let mut copied = BTreeSet::new();
+    for disk in local.iter() {
+        let is_copied = place == PlaceMode::Copy
+            || match foresee_link(local, disk, parts(plan), repository) {
+                Ok(true) => false,
+                Ok(false) => place == PlaceMode::Auto && !fs::are_on_one_mount(&disk.dir, repository.dir())?,
+                Err(OpError::OtherFilesystem { .. }) if place == PlaceMode::Auto => true,
+                Err(error) => return Err(error),
+            };
+        if is_copied {
+            copied.insert(disk.disk.name.clone());
+        }
+    }
+    Ok(copied)
+}
+
+/// The disks among the copied ones whose copies take space of their own. `clones` says whether files in the repository
+/// can share blocks, if that is known.
+pub(in crate::ops) fn disks_taking_space(
+    local: &LocalDisks,
+    copied: &BTreeSet<String>,
+    repository: &Repository,
+    (place, clones): (PlaceMode, Option<bool>),
+) -> Result<BTreeSet<String>, FsError> {
+    let mut taking = copied.clone();
+    if place == PlaceMode::Copy || clones == Some(false) {
+        return Ok(taking);
+    }
+    for disk in local.iter().filter(|disk| copied.contains(&disk.disk.name)) {
+        if fs::may_share_blocks(&disk.dir, repository.dir())? {
+            taking.remove(&disk.disk.name);
+        }
+    }
+    Ok(taking)
 }
 
 /// The disks whose parts are copied: all if requested; else, with `--place auto`, those from which no file can be
@@ -162,12 +209,34 @@ pub(super) fn copied_bytes(
     parts.fold(0, |sum, (_, part)| sum.saturating_add(part.bytes))
 }
 
+/// Works as [`room_for_copies`], and writes nothing: not even a cache of what earlier snapshots have.
+pub(in crate::ops) fn foreseen_room(
+    repository: &Repository,
+    plan: &CreatePlan,
+    copied: &BTreeSet<String>,
+    min_free_bytes: u64,
+) -> Result<(), OpError> {
+    let sources = || Ok(Sources::in_memory(repository, &Index::in_memory(repository)?)?);
+    check_copies(repository, plan, copied, (&sources, &[]), min_free_bytes)
+}
+
 /// Checks that the copies fit, judged by the parts that are known to have nothing to link from.
 pub(in crate::ops) fn room_for_copies(
     repository: &Repository,
     plan: &CreatePlan,
     copied: &BTreeSet<String>,
     (sources, leftovers): (&Sources, &[InterruptedCopy]),
+    min_free_bytes: u64,
+) -> Result<(), OpError> {
+    check_copies(repository, plan, copied, (&|| Ok(sources), leftovers), min_free_bytes)
+}
+
+/// Checks that the copies fit. The sources are wanted only if the copies would not fit without any.
+fn check_copies<S: Borrow<Sources>>(
+    repository: &Repository,
+    plan: &CreatePlan,
+    copied: &BTreeSet<String>,
+    (sources, leftovers): (&dyn Fn() -> Result<S, OpError>, &[InterruptedCopy]),
     min_free_bytes: u64,
 ) -> Result<(), OpError> {
     let room = fs::space(repository.dir())?.room();
@@ -196,6 +265,8 @@ pub(in crate::ops) fn room_for_copies(
     if room.lack(needed(&|_, _| true).0, min_free_bytes).is_none() {
         return Ok(());
     }
+    let sources = sources()?;
+    let sources = sources.borrow();
     let needed = sources.at_once(|| needed(&|table, part| is_new(sources, leftovers, table, part)));
     check_room((repository.path(), room), needed, min_free_bytes)
 }

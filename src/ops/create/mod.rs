@@ -35,9 +35,9 @@ use chrono::{DateTime, Utc};
 use crate::exec;
 use crate::model::{Moment, SnapshotId, Table, Warning, WarningKind};
 use crate::monitor::{Monitor, Stage};
-use crate::plan::{CreatePlan, Placing, SeriesKey};
+use crate::plan::{CreatePlan, FreezeScope, Placing, SeriesKey, TableSkipReason};
 use crate::repo::{BoundServer, Index, Repository};
-use crate::server::{Server, ServerIdentity};
+use crate::server::{FreezeRight, Server, ServerIdentity, freeze_right};
 
 use super::bound::{bound_server, same_server};
 use super::disks::LocalDisks;
@@ -139,6 +139,12 @@ pub fn dry_run(
         previous.set_placing(if copied_disks.is_empty() { Placing::Linked } else { Placing::Copied });
     }
     let mut plan = CreatePlan { copied_disks, ..plan(&survey, previous.as_ref(), &request.selection)? };
+    plan.copied_disks = guards::foreseen_links(&local, &plan, repository, request.place)?;
+    let how = (request.place, None);
+    let taking_space = guards::disks_taking_space(&local, &plan.copied_disks, repository, how)?;
+    if !taking_space.is_empty() {
+        guards::foreseen_room(repository, &plan, &taking_space, request.min_free_bytes)?;
+    }
     if let Some(previous) = &previous {
         let snapshots = repository.snapshot_ids()?.0.len();
         let by_directory = DirectoryComparison::of(request, now(), snapshots);
@@ -146,8 +152,48 @@ pub fn dry_run(
     }
     plan.add_expected_warnings();
     plan.warnings.extend(unread);
+    plan.warnings.extend(unreachable_tables(&local, &plan)?);
+    plan.warnings.extend(unfreezable(server, &plan)?);
+    plan.warnings.extend(clock_warning(repository, now())?);
     plan.warnings.extend(journal_warnings(repository));
     Ok(CreateDryRun { plan, server: survey.identity, moment: listed.map(|listed| listed.moment) })
+}
+
+/// The warnings about tables that would be skipped because of their directories.
+///
+/// # Errors
+/// If that is so of every table: then no snapshot could be made.
+fn unreachable_tables(local: &LocalDisks, plan: &CreatePlan) -> Result<Vec<Warning>, OpError> {
+    let mut skipped = Vec::new();
+    for table in plan.freeze.iter().map(|freeze| &freeze.table) {
+        skipped.extend(local.obstacle(table).map(|reason| (table.name(), reason)));
+    }
+    match skipped.first() {
+        Some((table, reason)) if skipped.len() == plan.freeze.len() && plan.unlisted.is_empty() => {
+            let (table, reason) = ((*table).clone(), TableSkipReason::Refused(reason.clone()));
+            Err(OpError::NothingTaken { count: skipped.len(), table, reason })
+        }
+        _ => Ok((skipped.iter())
+            .map(|(name, reason)| {
+                Warning::of_table(WarningKind::TableSkipped, name, format!("{name} would not be taken: {reason}"))
+            })
+            .collect()),
+    }
+}
+
+/// The warning about a user who may not freeze, if something would be frozen and the server reports that.
+fn unfreezable(server: &Server, plan: &CreatePlan) -> Result<Option<Warning>, OpError> {
+    if plan.freeze.iter().all(|freeze| freeze.freeze == FreezeScope::Nothing) {
+        return Ok(None);
+    }
+    let message = match freeze_right(server)? {
+        FreezeRight::ReadOnly => "this user may only read (setting readonly): create would be refused",
+        FreezeRight::NotGranted => {
+            "this user may not freeze every table (ALTER FREEZE PARTITION): create skips those that it may not"
+        }
+        FreezeRight::Granted | FreezeRight::Unknown => return Ok(None),
+    };
+    Ok(Some(Warning::new(WarningKind::FreezeNotGranted, message)))
 }
 
 /// Makes a snapshot.

@@ -228,8 +228,10 @@ impl CreateRun<'_> {
         let copied = &plan.copied_disks;
         let kept = guards::what_is_kept(local, plan, copied, incoming.dir(), self.request.ids)?;
         let leftovers = if copied.is_empty() { Vec::new() } else { copying::leftovers(self.locked, self.kept)? };
-        let sources = self.sources(plan, (copied, &leftovers), index, kept.clones)?;
-        let bytes = guards::copied_bytes(plan, copied, sources.as_ref().filter(|_| !kept.clones), &leftovers);
+        let how = (self.request.place, Some(kept.clones));
+        let taking_space = guards::disks_taking_space(local, copied, self.repository, how)?;
+        let sources = self.sources(plan, (&taking_space, &leftovers), index)?;
+        let bytes = guards::copied_bytes(plan, &taking_space, sources.as_ref(), &leftovers);
         if !copied.is_empty() {
             incoming.announce_copies()?;
         }
@@ -245,21 +247,20 @@ impl CreateRun<'_> {
     }
 
     /// Sources in earlier snapshots for parts that are copied or linked again, if there are such parts. Fails if copies
-    /// would not fit.
+    /// from the disks `taking_space` would not fit.
     fn sources(
         &self,
         plan: &CreatePlan,
-        (copied, leftovers): (&BTreeSet<String>, &[InterruptedCopy]),
+        (taking_space, leftovers): (&BTreeSet<String>, &[InterruptedCopy]),
         index: &Index,
-        clones: bool,
     ) -> Result<Option<Sources>, OpError> {
         let Self { repository, request, stages, .. } = *self;
-        if copied.is_empty() && !request.relinks {
+        if plan.copied_disks.is_empty() && !request.relinks {
             return Ok(None);
         }
         let sources = stages.run(Stage::Previous, || Sources::open(repository, index))?;
-        if !clones {
-            guards::room_for_copies(repository, plan, copied, (&sources, leftovers), request.min_free_bytes)?;
+        if !taking_space.is_empty() {
+            guards::room_for_copies(repository, plan, taking_space, (&sources, leftovers), request.min_free_bytes)?;
         }
         Ok(Some(sources))
     }

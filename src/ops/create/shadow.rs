@@ -115,8 +115,8 @@ impl Shadow<'_> {
             return Ok(Vec::new());
         }
         if self.mode != PlaceMode::Link {
-            let database = target.data.open_dir(&target.database)?;
-            if let Some((moved, parts)) = exec::place_table(&parent, shadow_name, &database, &target.table)? {
+            let database = target.data.open_dir(&target.names.database)?;
+            if let Some((moved, parts)) = exec::place_table(&parent, shadow_name, &database, &target.names.table)? {
                 *dir = moved;
                 return Ok(parts);
             }

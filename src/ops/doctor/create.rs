@@ -68,7 +68,9 @@ pub(super) fn room(
         return;
     }
     let Ok(kept) = guards::what_is_kept(&local, plan, &copied, scratch.dir(), request.ids) else { return };
-    if kept.clones {
+    let how = (request.place, Some(kept.clones));
+    let Ok(copied) = guards::disks_taking_space(&local, &copied, repository, how) else { return };
+    if copied.is_empty() {
         return findings.ok("room", "blocks are shared with the server's files: copies take next to no space");
     }
     let sources = Index::open(repository).and_then(|index| Sources::open(repository, &index));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::fs::{self, Dir, EntryKind, FsError, TreeScan};
+use crate::fs::{self, Dir, EntryKind, TreeScan};
 use crate::model::{Catalog, FreezeName, RepositoryId, TableName, Unlisted, count, is_drill_database, thousands};
 use crate::ops::disks::{LocalDisks, probe_link};
 use crate::ops::error::OpError;
@@ -187,14 +187,14 @@ impl Examined<'_> {
         }
     }
 
-    /// Names tables whose directories cannot be opened: a snapshot would lack them.
+    /// Names tables that a snapshot would lack because of their directories.
     fn directories(&self, local: &LocalDisks, findings: &mut Findings) {
         let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
-        let failed: Vec<(&TableName, FsError)> =
-            tables.filter_map(|table| Some((table.name(), local.live(table).err()?))).collect();
-        if let Some((name, error)) = failed.first() {
+        let failed: Vec<(&TableName, String)> =
+            tables.filter_map(|table| Some((table.name(), local.obstacle(table)?))).collect();
+        if let Some((name, reason)) = failed.first() {
             let more = if failed.len() > 1 { format!("; and {} more", failed.len() - 1) } else { String::new() };
-            let text = format!("{name} would be skipped, its directory cannot be opened: {}{more}", chain(error));
+            let text = format!("{name} would be skipped, {reason}{more}");
             findings.warn("tables", text, "chsnap has to see what the server sees: a link's target as well");
         }
     }

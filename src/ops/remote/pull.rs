@@ -355,6 +355,12 @@ struct PullRun<'a> {
     warnings: &'a mut Vec<Warning>,
 }
 
+/// A committed snapshot, with the records of its parts.
+struct SealedPull {
+    manifest: Manifest,
+    records: Vec<repo::PartRecord>,
+}
+
 impl PullRun<'_> {
     fn run(&mut self, content: &PullContent, sequence: u64) -> Result<Manifest, OpError> {
         let repository = self.locked.repository();
@@ -365,7 +371,7 @@ impl PullRun<'_> {
         match self.build(content, sequence, &incoming) {
             Ok(sealed) => {
                 self.record_commit(&sealed, &incoming);
-                Ok(sealed)
+                Ok(sealed.manifest)
             }
             Err(error) => Err(match self.abandon(&incoming) {
                 Ok(()) => error,
@@ -377,7 +383,7 @@ impl PullRun<'_> {
         }
     }
 
-    fn build(&mut self, content: &PullContent, sequence: u64, incoming: &Incoming<'_>) -> Result<Manifest, OpError> {
+    fn build(&mut self, content: &PullContent, sequence: u64, incoming: &Incoming<'_>) -> Result<SealedPull, OpError> {
         let repository = self.locked.repository();
         let (of, head) = (&content.of, content.head());
         let series = &SnapshotScope::from(&head.manifest).key;
@@ -434,7 +440,7 @@ impl PullRun<'_> {
         parts: Vec<StagedPart>,
         sequence: u64,
         incoming: &Incoming<'_>,
-    ) -> Result<Manifest, OpError> {
+    ) -> Result<SealedPull, OpError> {
         let repository = self.locked.repository();
         let _sealing = self.stages.start(Stage::Seal, None);
         let _inside = self.stages.enter(Stage::Seal);
@@ -464,7 +470,7 @@ impl PullRun<'_> {
         }
         let late = incoming.seal(&mut manifest, &described.records, |_| Ok(()))?;
         self.warnings.extend(late.into_iter().map(|message| Warning::new(WarningKind::CommitIncomplete, message)));
-        Ok(manifest)
+        Ok(SealedPull { manifest, records: described.records })
     }
 
     /// Checks that the parts that are not linked fit.
@@ -490,7 +496,7 @@ impl PullRun<'_> {
     }
 
     /// The work after the commit. The snapshot exists by then, so a failure is a warning, and the next run repairs it.
-    fn record_commit(&mut self, manifest: &Manifest, incoming: &Incoming<'_>) {
+    fn record_commit(&mut self, SealedPull { manifest, records }: &SealedPull, incoming: &Incoming<'_>) {
         let (locked, repository) = (self.locked, self.locked.repository());
         let mut note = |what: &str, result: Result<(), OpError>| {
             if let Err(error) = result {
@@ -503,6 +509,8 @@ impl PullRun<'_> {
         let written_bytes = Some(manifest.totals.written_bytes);
         let created = Event::Created { id: manifest.id, written_bytes, used_bytes };
         note("the journal is not written", locked.record((self.now)(), &created).map_err(OpError::from));
+        let noted = locked.note_taken_damage((self.now)(), manifest.id, records);
+        note("the journal does not note the damage", noted.map_err(OpError::from));
         match Index::open(repository) {
             Ok(index) => note("latest is not updated", locked.point_latest_at(index.latest()).map_err(OpError::from)),
             Err(error) => note("the index is not updated", Err(error.into())),

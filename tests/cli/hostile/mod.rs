@@ -6,6 +6,6 @@ mod answers;
 mod arguments;
 mod canary;
 mod contents;
-mod person;
+pub(super) mod person;
 mod planted;
 mod shadows;
