@@ -25,6 +25,8 @@ pub mod code {
     pub const TIMEOUT_EXCEEDED: i32 = 159;
     /// A table or partition is larger than the server's configuration permits a statement to drop.
     pub const TABLE_SIZE_EXCEEDS_MAX_DROP_SIZE_LIMIT: i32 = 359;
+    /// A dictionary or a definition of another object needs the object.
+    pub const HAVE_DEPENDENT_OBJECTS: i32 = 630;
     /// The user has only read access.
     pub const READONLY: i32 = 164;
     /// A setting is unknown, may not be changed, or not to that value: `UNKNOWN_SETTING`, `READONLY`,

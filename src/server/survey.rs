@@ -384,7 +384,12 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>) -> Catalog {
         let in_keeper = (!row.command.is_empty())
             .then(|| KeeperMutation { versions: versions.filter_map(version).collect(), command: row.command.clone() });
         let mutation = CatalogMutation { id: row.mutation_id, is_done: row.is_done, in_keeper };
-        mutations_of.entry(TableName::new(row.database, row.table)).or_default().push(mutation);
+        let of_table = mutations_of.entry(TableName::new(row.database, row.table)).or_default();
+        // A mutation has a row for each of its commands.
+        match of_table.iter_mut().rev().find(|earlier| earlier.id == mutation.id) {
+            Some(earlier) => add_command(earlier, mutation),
+            None => of_table.push(mutation),
+        }
     }
     for row in tables {
         let name = TableName::new(row.database, row.name);
@@ -408,6 +413,19 @@ fn catalog(tables: Vec<TableRow>, mutations: Vec<MutationRow>) -> Catalog {
         }
     }
     catalog
+}
+
+/// Adds the next command of a mutation to those before it.
+fn add_command(mutation: &mut CatalogMutation, next: CatalogMutation) {
+    mutation.is_done &= next.is_done;
+    match (&mut mutation.in_keeper, next.in_keeper) {
+        (Some(known), Some(next)) => {
+            known.command.push_str(", ");
+            known.command.push_str(&next.command);
+        }
+        (known @ None, next) => *known = next,
+        (Some(_), None) => {}
+    }
 }
 
 /// Completes tables that are seen through a database of the engine Overlay. They show neither their UUID nor their
@@ -571,8 +589,8 @@ pub fn definitions(server: &Server, with_system: bool) -> Result<ServerDefinitio
 mod tests {
     use std::sync::Arc;
 
-    use super::{CatalogFingerprint, EarlierLists, PartListSummary};
-    use crate::model::{Catalog, Table, TableKey, TableName, TableUuid};
+    use super::{CatalogFingerprint, EarlierLists, MutationRow, PartListSummary, TableRow};
+    use crate::model::{Catalog, CatalogMutation, Table, TableKey, TableName, TableUuid};
 
     fn table(name: &str, uuid: Option<&str>) -> Table {
         let uuid = uuid.map(|digit| TableUuid::try_from(format!("{digit}0000000-0000-4000-8000-000000000000")));
@@ -587,6 +605,48 @@ mod tests {
             parts: Arc::default(),
             mutations: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_commands_of_one_mutation_are_one_mutation() {
+        let row = |table: &str, id: &str, command: &str| MutationRow {
+            database: "d".to_owned(),
+            table: table.to_owned(),
+            mutation_id: id.to_owned(),
+            is_done: false,
+            command: command.to_owned(),
+            partitions: if command.is_empty() { Vec::new() } else { vec!["all".to_owned()] },
+            versions: if command.is_empty() { Vec::new() } else { vec!["7".to_owned()] },
+        };
+        let table_row = |name: &str| TableRow {
+            database: "d".to_owned(),
+            name: name.to_owned(),
+            uuid: String::new(),
+            engine: "MergeTree".to_owned(),
+            create_table_query: String::new(),
+            data_paths: Vec::new(),
+            metadata_path: String::new(),
+            storage_policy: String::new(),
+            has_own_data: None,
+        };
+        let rows = vec![
+            row("a", "mutation_3.txt", ""),
+            row("a", "mutation_3.txt", ""),
+            row("b", "mutation_3.txt", ""),
+            row("a", "mutation_4.txt", ""),
+            row("b", "0000000000", "(DELETE WHERE x = 1)"),
+            row("b", "0000000000", "(UPDATE y = 2 WHERE x = 3)"),
+        ];
+        let catalog = super::catalog(vec![table_row("a"), table_row("b")], rows);
+        let listed = |table: &Table| {
+            let command = |mutation: &CatalogMutation| mutation.in_keeper.as_ref().map(|known| known.command.clone());
+            table.mutations.iter().map(|mutation| (mutation.id.clone(), command(mutation))).collect::<Vec<_>>()
+        };
+        let of_file = |id: &str| (id.to_owned(), None);
+        let [a, b] = catalog.tables.as_slice() else { panic!("two tables") };
+        assert_eq!(listed(a), [of_file("mutation_3.txt"), of_file("mutation_4.txt")]);
+        let commands = "(DELETE WHERE x = 1), (UPDATE y = 2 WHERE x = 3)".to_owned();
+        assert_eq!(listed(b), [of_file("mutation_3.txt"), ("0000000000".to_owned(), Some(commands))]);
     }
 
     /// Builds a look at these tables, each with the sum over its parts; a table without a sum has no parts.

@@ -51,8 +51,10 @@ pub fn waits_on(server: &Server, table: &TableName, name: &FreezeName, query_id:
     let mut lines = Vec::new();
     let queries: Vec<QueryRow> = ask(server, &sql::queries_on(table, name), &[]).unwrap_or_default();
     push_lines(&mut lines, &queries, describe);
-    let mutations: Vec<FailedMutationRow> =
+    let mut mutations: Vec<FailedMutationRow> =
         ask(server, &sql::unfinished_mutations(server.features(), table), &[]).unwrap_or_default();
+    // A mutation has a row for each of its commands.
+    mutations.dedup_by(|next, earlier| next.mutation_id == earlier.mutation_id);
     push_lines(&mut lines, &mutations, |mutation| {
         let reason = match one_line(&mutation.latest_fail_reason) {
             reason if reason.is_empty() => String::new(),

@@ -128,3 +128,24 @@ fn dictionaries_and_refused_definitions_and_remote_objects() {
     assert_verdicts(&report, &[("counted", "proven"), ("web2", "not_tried needs")]);
     assert_eq!(engine.query("SELECT count() FROM system.functions WHERE name = 'next'"), "0");
 }
+
+#[test]
+fn objects_that_need_each_other_are_dropped_after_those_that_need_them() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.src (n UInt64, m UInt64) ENGINE = MergeTree ORDER BY n");
+    engine.query("INSERT INTO lab.src VALUES (1, 2)");
+    let source = |table: &str| format!("SOURCE(CLICKHOUSE(TABLE '{table}' DB 'lab')) LIFETIME(0) LAYOUT(FLAT())");
+    engine.query(&format!("CREATE DICTIONARY lab.d1 (n UInt64, m UInt64) PRIMARY KEY n {}", source("src")));
+    // A table needs a dictionary, and another dictionary needs the table.
+    engine.query(
+        "CREATE TABLE lab.t (n UInt64, m UInt64 DEFAULT dictGet('lab.d1', 'm', n)) ENGINE = MergeTree ORDER BY n",
+    );
+    engine.query("INSERT INTO lab.t (n) VALUES (1)");
+    engine.query(&format!("CREATE DICTIONARY lab.d2 (n UInt64, m UInt64) PRIMARY KEY n {}", source("t")));
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let report = chsnap.json(0, &["drill"]);
+    assert_eq!(report["warnings"], serde_json::json!([]), "{report:#}");
+    nothing_is_left(&engine);
+}

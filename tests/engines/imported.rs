@@ -79,6 +79,32 @@ fn a_native_backup_becomes_a_snapshot_that_is_verified_drilled_and_restored() {
 }
 
 #[test]
+fn a_native_backup_with_unfinished_mutations_is_imported_without_them() {
+    let engine = start();
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.m (id UInt64, v UInt64) ENGINE = MergeTree ORDER BY id");
+    engine.query("INSERT INTO lab.m SELECT number, 0 FROM numbers(100)");
+    engine.query("SYSTEM STOP MERGES lab.m");
+    engine.query("ALTER TABLE lab.m UPDATE v = 1 WHERE 1, DELETE WHERE id > 50 SETTINGS mutations_sync = 0");
+    engine.query("ALTER TABLE lab.m UPDATE v = 2 WHERE id = 3 SETTINGS mutations_sync = 0");
+    let backup = engine.root().join("backup");
+    engine.query(&format!("BACKUP DATABASE lab TO File('{}')", text(&backup)));
+    assert!(backup.join("data/lab/m/mutations").exists(), "ClickHouse keeps them in the backup");
+    let chsnap = repository(&engine);
+    let imported = chsnap.json(3, &["import", text(&backup)]);
+    let warnings = &imported["warning_list"];
+    assert_eq!(
+        (&warnings[0]["kind"], &warnings[0]["table"]),
+        (&json!("mutation_lost"), &json!("lab.m")),
+        "{warnings:#}"
+    );
+    let message = "lab.m had 2 unfinished mutations when the backup was made: a restore does not run them";
+    assert_eq!((&warnings[0]["message"], &warnings[1]), (&json!(message), &Value::Null));
+    is_sound(&chsnap, &imported);
+    assert_eq!(chsnap.json(0, &["drill", "latest"])["state"], "proven");
+}
+
+#[test]
 fn a_native_backup_is_dated_by_itself_and_an_old_one_is_not_the_latest() {
     let engine = start();
     load(&engine);

@@ -103,6 +103,33 @@ both_engines! {
 }
 
 both_engines! {
+    fn a_mutation_of_several_commands_is_carried_as_one(engine: Engine) {
+        engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
+        engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
+        engine.query("SYSTEM STOP MERGES default.m");
+        let asynchronous: &[(&str, &str)] = match engine.kind() {
+            Kind::V18 => &[],
+            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+        };
+        let alter = "ALTER TABLE default.m DELETE WHERE id >= 900, UPDATE v = 'new' WHERE id % 2 = 0";
+        engine.query_with(alter, asynchronous).expect("queued");
+        // A server lists a mutation once for each command.
+        assert_eq!(engine.query("SELECT count(), uniq(mutation_id) FROM system.mutations WHERE NOT is_done"), "2\t1");
+        let chsnap = repository(&engine);
+        let created = chsnap.json(0, &["create"]);
+        let shown = chsnap.json(0, &["show", "latest"]);
+        assert_eq!(shown["table_list"][0]["mutations"].as_array().expect("mutations").len(), 1, "{shown:#}");
+        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "450\t900");
+    }
+}
+
+both_engines! {
     fn finished_mutations_and_mutated_parts_come_back(engine: Engine) {
         engine.query("CREATE TABLE default.m (id UInt64, v String, w UInt64) ENGINE = MergeTree ORDER BY id");
         engine.query("INSERT INTO default.m SELECT number, 'old', number FROM numbers(1000)");

@@ -304,12 +304,15 @@ fn tables_without_parts_are_named_and_their_dumps_are_not_listed() {
     engine.query("CREATE DATABASE lab");
     engine.query("CREATE TABLE lab.log (k UInt64) ENGINE = Log");
     engine.query("INSERT INTO lab.log VALUES (1), (2)");
+    engine.query("CREATE TABLE lab.rocks (k UInt64) ENGINE = EmbeddedRocksDB PRIMARY KEY k");
+    engine.query("INSERT INTO lab.rocks VALUES (1)");
     engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
     engine.query("INSERT INTO lab.t VALUES (1)");
     let chsnap = repository(&engine);
     chsnap.json(0, &["create"]);
     let to = engine.root().join("to");
     let report = restored(&chsnap, 3, &to, &[]);
+    assert!(report["warnings"].to_string().contains("lab.rocks: its engine is EmbeddedRocksDB"), "{report:#}");
     assert!(report["warnings"].to_string().contains("lab.log: RESTORE brings back its definition alone"), "{report:#}");
     assert!(to.join("dumps/lab/log.native.zst").exists() && listed(&to).keys().all(|name| !name.starts_with("dumps")));
     let other = start();

@@ -7,7 +7,7 @@ use crate::model::{DRILL_PREFIX, Table, Warning, WarningKind, run_name};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::OpError;
 use crate::ops::restore::{LockedDir, Recovers, Statements, abandoned, leftover_names, random, recover_leftovers};
-use crate::server::{self, Server, ServerError, sql};
+use crate::server::{self, Server, ServerError, code, sql};
 
 /// A database of the drill's own, and a locked directory of the same name next to the server's data, which shows other
 /// drills that this one is alive.
@@ -63,14 +63,36 @@ fn drop_database(server: &Server, local: &LocalDisks, name: &str) -> Result<(), 
     // confirmation.
     let mut tables: Vec<&Table> = catalog.tables.iter().filter(|table| table.name().database == *name).collect();
     tables.sort_by_key(|table| rank(table));
-    for table in tables {
-        drop_table(&statements, table)?;
-    }
+    drop_tables(&statements, tables)?;
     statements.run(&format!("DROP DATABASE IF EXISTS {}{sync}", sql::quote_name(name)))?;
     if let Some(own) = local.own() {
         exec::remove_tree(&own.dir, name, &|_| ())?;
     }
     Ok(())
+}
+
+/// Drops tables, each after those whose definitions name it.
+///
+/// # Errors
+/// If the server refuses one for another reason, or each of those that are left.
+fn drop_tables(statements: &Statements<'_>, mut tables: Vec<&Table>) -> Result<(), ServerError> {
+    loop {
+        let (mut needed, mut refusal) = (Vec::new(), None);
+        for table in &tables {
+            match drop_table(statements, table) {
+                Err(error) if error.code() == Some(code::HAVE_DEPENDENT_OBJECTS) => {
+                    needed.push(*table);
+                    refusal = Some(error);
+                }
+                dropped => dropped?,
+            }
+        }
+        match refusal {
+            None => return Ok(()),
+            Some(error) if needed.len() == tables.len() => return Err(error),
+            Some(_) => tables = needed,
+        }
+    }
 }
 
 fn drop_table(statements: &Statements<'_>, table: &Table) -> Result<(), ServerError> {

@@ -7,7 +7,7 @@ use chrono::NaiveDateTime;
 
 use crate::exec::{TreeDirs, is_as_listed};
 use crate::fs::{Dir, EntryKind};
-use crate::model::{PartName, TableName, Warning, WarningKind};
+use crate::model::{PartName, TableName, Warning, WarningKind, count};
 use crate::ops::error::OpError;
 use crate::plan::{
     BACKUP_LIST, BackupFile, BackupList, ImportKind, ImportSource, PartFilesSource, PathInTree, SourceDefinition,
@@ -40,7 +40,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
     source.time = NaiveDateTime::parse_from_str(&list.timestamp, "%Y-%m-%d %H:%M:%S").ok().map(|time| time.and_utc());
     let mut parts: BTreeMap<(TableName, PartName), Vec<SourceFile>> = BTreeMap::new();
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut others = 0_u64;
+    let (mut mutations, mut others): (BTreeMap<TableName, u64>, u64) = (BTreeMap::new(), 0);
     for file in &list.files {
         beneath(&path, &file.name)?;
         if !seen.insert(&file.name) {
@@ -70,6 +70,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
             PathInTree::Data(table) => {
                 source.other_data.insert(table);
             }
+            PathInTree::Mutation(table) => *mutations.entry(table).or_default() += 1,
             PathInTree::Other => others += 1,
         }
     }
@@ -79,6 +80,16 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         );
         source.warnings.push(Warning::new(WarningKind::ServerFilesUnreadable, message));
     }
+    // A backup has parts as they were without them.
+    let lost = mutations.into_iter().map(|(table, number)| {
+        let unfinished = count(number, "unfinished mutation");
+        let message = format!(
+            "{table} had {unfinished} when the backup was made: a restore does not run {}",
+            if number == 1 { "it" } else { "them" }
+        );
+        Warning::of_table(WarningKind::MutationLost, &table, message)
+    });
+    source.warnings.extend(lost);
     let part = |((table, name), files)| SourcePart {
         table,
         name,
@@ -103,8 +114,10 @@ fn note_unlisted(dir: &Dir, path: &str, known: &BTreeSet<&str>, source: &mut Imp
         if entry.kind == EntryKind::Directory {
             note_unlisted(&dir.open_dir(&entry.name)?, &path, known, source)?;
         } else if !known.contains(path.as_str())
-            && let PathInTree::Part { table, .. } | PathInTree::Table(table) | PathInTree::Data(table) =
-                place_in_tree(&path)
+            && let PathInTree::Part { table, .. }
+            | PathInTree::Table(table)
+            | PathInTree::Data(table)
+            | PathInTree::Mutation(table) = place_in_tree(&path)
         {
             source.unlisted.entry(table).or_insert_with(|| path.into());
         }

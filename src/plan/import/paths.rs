@@ -35,9 +35,11 @@ pub enum PathInTree {
         /// The path in the part.
         path: String,
     },
+    /// `data/<database>/<table>/mutations/<file>`: a mutation that some part of the table lacks.
+    Mutation(TableName),
     /// `data/system/functions/<name>.sql`, with the escaped name.
     Function(String),
-    /// `data/<database>/<table>/<file>`, for a table without parts.
+    /// `data/<database>/<table>/<file>`, for a table without parts, and anything in a directory there that is no part.
     Data(TableName),
     /// Anything else: for example access entities.
     Other,
@@ -65,11 +67,17 @@ pub fn place_in_tree(path: &str) -> PathInTree {
         ("data", Some("system"), Some("functions"), [file]) => {
             stem(file).map_or(PathInTree::Other, PathInTree::Function)
         }
+        ("data", database, Some(table), ["mutations", _]) => {
+            name(database, table).map_or(PathInTree::Other, PathInTree::Mutation)
+        }
         ("data", database, Some(table), [_]) => name(database, table).map_or(PathInTree::Other, PathInTree::Data),
         ("data", database, Some(table), [part, path @ ..]) if !path.is_empty() => {
             let part = PartName::try_from((*part).to_owned()).ok();
             match name(database, table).zip(part) {
-                Some((table, part)) => PathInTree::Part { table, part, path: path.join("/") },
+                Some((table, part)) if part.blocks().is_some() => {
+                    PathInTree::Part { table, part, path: path.join("/") }
+                }
+                Some((table, _)) => PathInTree::Data(table),
                 None => PathInTree::Other,
             }
         }
@@ -104,7 +112,10 @@ mod tests {
             panic!("a part");
         };
         assert_eq!((of, part.as_str(), path.as_str()), (table.clone(), "all_1_1_0", "p.proj/x.bin"));
-        assert_eq!(place_in_tree("data/my%2Ddb/a%2Eb/sizes.json"), PathInTree::Data(table));
+        assert_eq!(place_in_tree("data/my%2Ddb/a%2Eb/sizes.json"), PathInTree::Data(table.clone()));
+        assert_eq!(place_in_tree("data/my%2Ddb/a%2Eb/mutations/0000000003.txt"), PathInTree::Mutation(table.clone()));
+        // As the inner tables of a TimeSeries table.
+        assert_eq!(place_in_tree("data/my%2Ddb/a%2Eb/samples/all_1_1_0/x.bin"), PathInTree::Data(table));
         assert_eq!(place_in_tree("data/system/functions/f%2Dg.sql"), PathInTree::Function("f%2Dg".to_owned()));
         for other in
             ["access/x.txt", "metadata/a/b/c.sql", "data/a", "metadata/x", "data/a%2/t/p/f", "metadata/a.b.sql"]

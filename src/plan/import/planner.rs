@@ -106,7 +106,8 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
         let mut parts = parts.remove(name).unwrap_or_default();
         parts.sort_by(|a, b| a.name.cmp(&b.name));
         let overlaps = leave_covered(name, &mut parts, &mut plan.warnings);
-        let refused = source.refused.get(name).cloned().or(overlaps);
+        let lacks_inner = || lacks_inner_tables(source.kind, definition.as_ref());
+        let refused = source.refused.get(name).cloned().or(overlaps).or_else(lacks_inner);
         if refused.is_some() {
             parts.clear();
         }
@@ -125,6 +126,14 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
         plan.warnings.extend(of_persons.map(|(name, count)| left_out(name, *count)));
     }
     plan
+}
+
+/// Why a table cannot be taken whose rows are in several inner tables: a native backup has no definitions of them, and
+/// without them the table is broken.
+fn lacks_inner_tables(kind: ImportKind, definition: Option<&SourceDefinition>) -> Option<String> {
+    let definition = ParsedDefinition::parse(&definition?.text).ok()?;
+    let is_so = kind == ImportKind::NativeBackup && engine_of(&definition) == "TimeSeries";
+    is_so.then(|| "the backup has no definitions of the inner tables of its engine TimeSeries".to_owned())
 }
 
 /// The warning that a backup has no part of any table: `BACKUP … SETTINGS structure_only = 1` writes definitions alone, and
@@ -406,6 +415,18 @@ mod tests {
         // A request for the view includes both.
         let wanted: TablePattern = "lab.mv".parse().expect("a pattern");
         assert_eq!(plan_import(source(&[("mv", VIEW)], &[("mv", "all_1_1_0")]), &[wanted]).tables.len(), 2);
+    }
+
+    #[test]
+    fn a_table_of_several_inner_tables_is_skipped_by_name() {
+        let series = "CREATE TABLE lab.ts (`metric_name` String) ENGINE = TimeSeries";
+        let plan = plan_import(source(&[("ts", series)], &[]), &[]);
+        let warnings: Vec<&str> = plan.warnings.iter().map(|warning| warning.message.as_str()).collect();
+        let message = "lab.ts is skipped: the backup has no definitions of the inner tables of its engine TimeSeries";
+        assert_eq!(warnings, [message]);
+        assert!(plan.tables[0].skipped.is_some());
+        let from = ImportSource { kind: ImportKind::Shadow, ..source(&[("ts", series)], &[]) };
+        assert_eq!(plan_import(from, &[]).tables[0].skipped, None);
     }
 
     #[test]

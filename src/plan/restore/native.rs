@@ -15,6 +15,12 @@ use super::directory::{DirectoryAction, DirectoryItem, DirectoryPlan};
 use super::native_plan::{NativePlan, NativeUpdates};
 use super::target::Amount;
 
+/// An engine whose tables fail RESTORE (code 608): the server adds columns to their definitions, and finds another one.
+const ALIAS: &str = "Alias";
+
+/// An engine whose tables fail RESTORE (code 608) without a file of their rows.
+const ROCKS_DB: &str = "EmbeddedRocksDB";
+
 /// Adapts a plan to `RESTORE`. `encrypted` contains one part of each table that has parts on an encrypted disk.
 #[must_use]
 pub fn for_native(
@@ -40,6 +46,16 @@ pub fn for_native(
             (_, Ok(definition)) if definition.has_old_syntax() => Some(
                 "it has the old syntax MergeTree(date, key, 8192), whose parts RESTORE cannot attach: restored into a \
                  server and copied into a table of today's syntax, they can be backed up"
+                    .to_owned(),
+            ),
+            _ if item.engine == ALIAS => Some(
+                "its engine is Alias, whose definition without columns RESTORE refuses, and with it the whole database: \
+                 made again by hand, it has no rows of its own"
+                    .to_owned(),
+            ),
+            _ if item.engine == ROCKS_DB => Some(
+                "its engine is EmbeddedRocksDB, whose definition RESTORE refuses without rows in a form of their own, and with \
+                 it the whole database: restored into a server, it can be backed up"
                     .to_owned(),
             ),
             _ => match (left, encrypted.get(&item.name)) {
@@ -74,6 +90,11 @@ pub fn for_native(
             native.left_updates.tables += 1;
             native.left_updates.patch_parts += patches;
             native.left_updates.mutations += mutations;
+        }
+        if item.definition.as_ref().is_ok_and(ParsedDefinition::is_refreshable) {
+            let message =
+                "RESTORE refreshes it as soon as it is there: it overwrites what its target has, or appends to it";
+            table.warnings.push(Warning::new(WarningKind::ViewRefreshes, message));
         }
         if item.dump.is_some() {
             let message =
@@ -229,6 +250,28 @@ mod tests {
         assert_eq!(plan.amount().parts, 3);
         let kinds: Vec<WarningKind> = plan.all_warnings().iter().map(|warning| warning.kind).collect();
         assert_eq!(kinds.iter().filter(|kind| **kind == WarningKind::UpdatesLeftOut).count(), 2);
+    }
+
+    #[test]
+    fn a_refreshable_view_is_restored_with_a_warning() {
+        let definition = "CREATE MATERIALIZED VIEW lab.r REFRESH EVERY 1 YEAR APPEND TO lab.t AS SELECT 1 AS k";
+        let plan = planned(&[item("r", definition, &[])], &[], NativeUpdates::Refuse);
+        let kinds: Vec<WarningKind> = plan.all_warnings().iter().map(|warning| warning.kind).collect();
+        assert_eq!((reason(&plan, 0), kinds), (None, vec![WarningKind::ViewRefreshes]));
+    }
+
+    #[test]
+    fn a_table_whose_definition_alone_fails_the_whole_restore_is_refused() {
+        let mut rocks = item("r", "CREATE TABLE lab.r (k UInt8) ENGINE = EmbeddedRocksDB PRIMARY KEY k", &[]);
+        rocks.item.engine = "EmbeddedRocksDB".to_owned();
+        let mut alias = item("a", "CREATE TABLE lab.a ENGINE = Alias('lab', 't')", &[]);
+        alias.item.engine = "Alias".to_owned();
+        let mut log = item("l", "CREATE TABLE lab.l (k UInt8) ENGINE = Log", &[]);
+        log.item.engine = "Log".to_owned();
+        let plan = planned(&[rocks, alias, log], &[], NativeUpdates::Refuse);
+        assert!(reason(&plan, 0).is_some_and(|reason| reason.contains("EmbeddedRocksDB")));
+        assert!(reason(&plan, 1).is_some_and(|reason| reason.contains("Alias")));
+        assert_eq!(reason(&plan, 2), None);
     }
 
     #[test]

@@ -53,9 +53,10 @@ impl KeptTableState {
             }
             Self::NotCompared => "it exists and stays: its rows could not be compared with the snapshot's".to_owned(),
             Self::OtherData { rows, stored_rows, has_same_definition } => {
-                let (rows, stored_rows) = (count(rows, "row"), count(stored_rows, "row"));
                 let definition = if has_same_definition { "" } else { " and another definition" };
-                format!("it exists and stays: it has {rows}{definition}, the snapshot has {stored_rows}")
+                let other = if rows == stored_rows { " in other parts" } else { "" };
+                let (rows, stored_rows) = (count(rows, "row"), count(stored_rows, "row"));
+                format!("it exists and stays: it has {rows}{other}{definition}, the snapshot has {stored_rows}")
             }
         };
         Some(Warning::new(WarningKind::ExistingDiffers, message))
