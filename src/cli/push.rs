@@ -158,6 +158,14 @@ pub(super) fn seconds(
     seconds.iter().map(|(stage, seconds)| ((*stage).to_owned(), *seconds)).collect()
 }
 
+/// Whether a snapshot that was pushed has objects that were there before.
+fn reuses(report: &PushReport) -> bool {
+    report.snapshots.iter().any(|snapshot| match &snapshot.outcome {
+        PushOutcome::Pushed(pushed) => pushed.reused.parts > 0 || pushed.present.files > 0,
+        PushOutcome::Present | PushOutcome::Damaged(_) => false,
+    })
+}
+
 const WRITABLE: &str = "a String takes everything";
 
 fn text(report: &PushReport, remote: &str) -> String {
@@ -197,6 +205,11 @@ fn text(report: &PushReport, remote: &str) -> String {
             render::count(report.requests.locks, "request"),
         )
         .expect(WRITABLE);
+    }
+    if report.locks.is_some_and(|locks| locks.of_new == DefaultLock::Unread) && reuses(report) {
+        text.push_str(
+            "note: the retention of this service is not read; objects that are reused keep the end that they have\n",
+        );
     }
     let total = report.seconds.get("total").copied().unwrap_or(0.0);
     let remote = render::safe(remote, 200);

@@ -46,6 +46,8 @@ pub enum DefaultLock {
     None,
     /// The credentials may not read it.
     Unknown,
+    /// The service has a retention of its own, which is not read.
+    Unread,
     /// This one, for an object that is written now.
     Of(ObjectLock),
 }

@@ -58,6 +58,8 @@ pub(super) struct OpendalStore {
     atomicity: Atomicity,
     counters: Counters,
     locks: Option<BucketLocks>,
+    /// Google and Azure retain objects by policies of their own.
+    has_unread_retention: bool,
 }
 
 /// The locks of a bucket of S3.
@@ -140,6 +142,7 @@ impl OpendalStore {
             atomicity,
             counters: Counters::default(),
             locks: (address.service == Service::S3).then(|| bucket_locks(address, environment)),
+            has_unread_retention: matches!(address.service, Service::Gcs | Service::Azblob),
         })
     }
 
@@ -596,6 +599,10 @@ impl Store for OpendalStore {
             sent_bytes: of(&self.counters.sent_bytes),
             received_bytes: of(&self.counters.received_bytes),
         }
+    }
+
+    fn has_unread_retention(&self) -> bool {
+        self.has_unread_retention
     }
 
     fn locks(&self) -> Option<&dyn StoreLocks> {

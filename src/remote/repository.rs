@@ -332,7 +332,8 @@ impl RemoteRepository {
     /// # Errors
     /// If the store does not answer.
     pub fn default_lock(&self, now: DateTime<Utc>) -> Result<DefaultLock, RemoteError> {
-        Ok(self.store.locks().map_or(Ok(DefaultLock::None), |locks| locks.default_lock(now))?)
+        let without = if self.store.has_unread_retention() { DefaultLock::Unread } else { DefaultLock::None };
+        Ok(self.store.locks().map_or(Ok(without), |locks| locks.default_lock(now))?)
     }
 
     /// Requests the lock of an object; `None` if it has none, or the credentials may not see it.

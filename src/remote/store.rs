@@ -105,6 +105,11 @@ pub trait Store: Send + Sync {
     /// The requests sent so far.
     fn requests(&self) -> Requests;
 
+    /// Whether the service can retain objects in a way that is neither read nor extended here.
+    fn has_unread_retention(&self) -> bool {
+        false
+    }
+
     /// The locks of its objects; `None` if the service has none.
     fn locks(&self) -> Option<&dyn StoreLocks> {
         None

@@ -212,6 +212,51 @@ fn a_page_in_place_of_every_answer_is_an_error() {
     between.assert_taken_up();
 }
 
+/// A list that lacks a snapshot condemns its objects, and no more: the next gc has the right list.
+#[test]
+fn gc_by_a_list_that_lacks_a_snapshot_deletes_nothing_and_the_next_push_is_whole() {
+    let between = Between::new();
+    assert_eq!(between.push(between.s3.port).code, 0);
+    let is_list = |asked: &Asked| asked.method == "GET" && asked.target.contains("list-type=2");
+    let empty = "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                 <Name>bucket</Name><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>\
+                 </ListBucketResult>";
+    let proxy = between.proxy(move |asked| {
+        let is_of_snapshots = is_list(asked) && asked.target.contains("snapshots");
+        if is_of_snapshots { Fault::Swapped(empty.as_bytes().to_vec()) } else { Fault::None }
+    });
+    let chsnap = with_keys(between.lab.chsnap());
+    let condemned = document(&chsnap, &["remote", "gc", &address(proxy.port)], 0);
+    assert!(condemned["condemned"]["objects"].as_u64().is_some_and(|objects| objects > 0), "{condemned}");
+    let objects = between.s3.keys("bucket", "chsnap/objects/");
+    // Times are in whole seconds: past that of the condemnation.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let collected = document(&chsnap, &["remote", "gc", &address(between.s3.port), "--grace", "0s"], 0);
+    assert_eq!(collected["deleted"]["objects"], 0, "{collected}");
+    assert_eq!(between.s3.keys("bucket", "chsnap/objects/"), objects);
+    between.assert_taken_up();
+}
+
+/// Credentials that end while a snapshot is fetched or garbage collected: nothing half is left.
+#[test]
+fn credentials_that_end_in_a_pull_or_a_gc_leave_nothing_half() {
+    let between = Between::new();
+    assert_eq!(between.push(between.s3.port).code, 0);
+    for after in [0, 2, 4] {
+        let proxy =
+            between.proxy(move |asked| if asked.number < after { Fault::None } else { s3_error(400, "ExpiredToken") });
+        let clean = with_keys(between.lab.elsewhere("clean"));
+        let pulled = clean.run(&["pull", "latest", "--from", &address(proxy.port)]);
+        assert!(pulled.code == 1 && pulled.stderr.contains("ExpiredToken"), "{after}: {pulled:?}");
+        assert_nothing_half(&clean);
+        let proxy =
+            between.proxy(move |asked| if asked.number < after { Fault::None } else { s3_error(400, "ExpiredToken") });
+        let collected = with_keys(between.lab.chsnap()).run(&["remote", "gc", &address(proxy.port), "--grace", "0s"]);
+        assert!(collected.code == 1 && collected.stderr.contains("ExpiredToken"), "{after}: {collected:?}");
+    }
+    between.assert_whole();
+}
+
 /// Two hosts send one object in the same moment: the service asks one of them to try again.
 #[test]
 fn a_conflict_with_another_host_is_tried_again() {

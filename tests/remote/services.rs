@@ -90,6 +90,45 @@ fn a_snapshot_goes_there_and_comes_back_and_garbage_goes(server: &ObjectServer) 
     }
 }
 
+each_service!(a_prefix_of_any_letters_is_one: s3, azure, directory);
+
+fn a_prefix_of_any_letters_is_one(server: &ObjectServer) {
+    let (head, query) = server.address.split_once('?').map_or((server.address.as_str(), ""), |split| split);
+    let lab = Lab::new();
+    let id = lab.host.snapshot();
+    for (number, prefix) in ["größer & kleiner", "日本/データ", "a+b%20c", "x=1,y"].into_iter().enumerate() {
+        let address = if query.is_empty() { format!("{head}/{prefix}") } else { format!("{head}/{prefix}?{query}") };
+        document(&with(lab.chsnap(), server), &["push", "latest", "--to", &address], 0);
+        let clean = with(lab.elsewhere(&format!("clean{number}")), server);
+        document(&clean, &["remote", "check", &address], 0);
+        document(&clean, &["pull", "latest", "--from", &address], 0);
+        assert_eq!(content(&at(&clean, id)), content(&lab.host.at(id)), "{prefix}");
+        let listed = document(&clean, &["remote", "list", &address], 0);
+        assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(1), "{prefix}: {listed}");
+    }
+}
+
+/// A service whose retention cannot be read never looks like one that has none.
+#[test]
+fn a_push_says_where_it_cannot_know_how_long_objects_are_retained() {
+    let servers = [ObjectServer::google(), ObjectServer::azure(), ObjectServer::directory()];
+    for server in servers.iter().filter_map(|server| server.as_ref().ok()) {
+        let has_retention = !server.address.starts_with("file:");
+        let lab = Lab::new();
+        lab.host.snapshot();
+        let here = with(lab.chsnap(), server);
+        let note = "the retention of this service is not read";
+        let first = here.run(&["push", "latest", "--to", &server.address]);
+        assert!(first.code == 0 && !first.stdout.contains(note), "nothing is reused: {first:?}");
+        lab.host.snapshot();
+        let second = here.run(&["push", "latest", "--to", &server.address]);
+        assert!(second.code == 0 && second.stdout.contains(note) == has_retention, "{second:?}");
+        lab.host.snapshot();
+        let third = document(&here, &["push", "latest", "--to", &server.address], 0);
+        assert_eq!(third["object_lock"]["state"] == "unread", has_retention, "{third}");
+    }
+}
+
 fn s3() -> ObjectServer {
     ObjectServer::s3().unwrap_or_else(|missing| panic!("{missing}"))
 }

@@ -132,7 +132,7 @@ impl PushRow {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in super::super) struct ObjectLockRow {
     /// `extended`; `incomplete` if some locks could not be extended; `unknown` if the credentials may not read whether the
-    /// bucket has object lock.
+    /// bucket has object lock; `unread` on Google and Azure, whose retention is not read.
     pub(in super::super) state: String,
     /// `GOVERNANCE` or `COMPLIANCE`; null if unknown.
     pub(in super::super) mode: Option<String>,
@@ -150,10 +150,11 @@ impl ObjectLockRow {
     pub(in super::super) fn of(report: &LockReport) -> Option<Self> {
         let (mode, until) = match report.of_new {
             DefaultLock::None => return None,
-            DefaultLock::Unknown => (None, None),
+            DefaultLock::Unknown | DefaultLock::Unread => (None, None),
             DefaultLock::Of(lock) => (Some(lock.mode.to_string()), Some(lock.until)),
         };
         let state = match (until, report.not_extended) {
+            (None, _) if report.of_new == DefaultLock::Unread => "unread",
             (None, _) => "unknown",
             (Some(_), 0) => "extended",
             (Some(_), _) => "incomplete",
