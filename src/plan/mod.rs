@@ -80,9 +80,9 @@ pub use replicas::{ReplicaEvidence, judge_replicas, stale_entries};
 pub use restore::{
     Action, Amount, AttachItem, AttachScript, AttachedReplica, ClusterHosts, CopiedPartition, DROP_LIMIT_BYTES,
     DamagedParts, DatabasePlan, DetachedParts, DirectoryAction, DirectoryItem, DirectoryObstacle, DirectoryOptions,
-    DirectoryPlan, DirectoryTable, Disks, DroppedTable, DumpFile, EntryEvidence, Expired, ExpiryTimes, FoundPath,
+    DirectoryPlan, DirectoryTable, Disks, DroppedTable, DumpContent, DumpFile, EntryEvidence, Expired, ExpiryTimes, FoundPath,
     HOLD_SETTINGS, HeldSetting, InvalidStoragePolicy, KeeperPath, KeeperReplica, KeeperState, KeptTableState,
-    Knowledge, LeftUpdates, LeftoverContent, LiveRows, Loss, MayLose, NativePlan, NativeUpdates, NotRun, ObjectAction,
+    Knowledge, LeftUpdates, LeftoverContent, LiveRows, LooseRows, Loss, MayLose, NativePlan, NativeUpdates, NotRun, ObjectAction,
     ObjectPlan, PartDifference, PartState, PartitionScope, PartsComparison, PartsElsewhere, PathNames, PlaceEvidence,
     RecoveryStep, ReplacedScope, ReplicaObstacle, ReplicaPlan, ReplicaSource, Replicated, RestoreContent, RestoreEntry,
     RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceDump, SourceItem,

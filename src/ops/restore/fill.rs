@@ -59,11 +59,7 @@ pub(super) fn fill(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut Tab
             Ok(())
         }
         Err(TableFailure::This(reason)) => {
-            exchange::give_up(context, attaching.statements, job)?;
-            report.state = RestoredState::Failed;
-            report.reason = Some(reason);
-            report.rows = 0;
-            Ok(())
+            Ok(exchange::fail(context, attaching.statements, job, reason, report)?)
         }
         all => all,
     }
