@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::front::{Front, Reply};
 use crate::support::{other_filesystem, path_of, repository};
 
 /// Columns of every kind: one is computed when a row comes, and never again the same.
@@ -381,6 +384,43 @@ both_engines! {
         assert_eq!(rows(&engine, "log"), before[0]);
         let left = engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name LIKE 'chsnap%'");
         assert_eq!(left, "0");
+    }
+
+    fn rows_that_a_table_gets_while_it_is_replaced_are_kept(engine: Engine) {
+        let tables = load(&engine);
+        let engine = Arc::new(engine);
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let insert = |engine: &Engine, table: &str, k: u64| match table {
+            "set" => engine.query(&format!("INSERT INTO lab.set SELECT {k}")),
+            table => engine.query(&format!("INSERT INTO lab.{table} (k, s, n, a) SELECT {k}, 'x', 1, emptyArrayString()")),
+        };
+        for table in tables {
+            let before = rows(&engine, table);
+            insert(&engine, table, 4998);
+            // At the moment of the exchange, and once more: rows that the plan did not show stay.
+            let (server, is_first) = (Arc::downgrade(&engine), AtomicBool::new(true));
+            let front = Front::start(&engine.url(), move |sql| {
+                let is_exchange = sql.contains("EXCHANGE TABLES") || sql.contains("RENAME TABLE") && sql.contains(", ");
+                if is_exchange && is_first.swap(false, Ordering::Relaxed) {
+                    insert(&server.upgrade().expect("it runs"), table, 4999);
+                }
+                Reply::Same
+            });
+            let name = format!("lab.{table}");
+            let restore = ["--json", "restore", "latest", "--table", &name, "--replace", "--yes"];
+            let run = chsnap.clone().url(front.url()).run(&restore);
+            assert_eq!(run.code, 3, "{table}: {}{}", run.stdout, run.stderr);
+            let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            assert_eq!(report["warning_list"][0]["kind"], "replaced_table_kept", "{table}: {report:#}");
+            assert_eq!(rows(&engine, table), before, "{table}");
+            let kept = entry(&report["tables"], table)["replaced_table"]["table"].as_str().expect("a name").to_owned();
+            if table != "set" {
+                let found = engine.query(&format!("SELECT count() FROM lab.{kept} WHERE k >= 4998"));
+                assert_eq!(found, "2", "{table}");
+            }
+            drop_tables(&engine, &[&kept]);
+        }
     }
 
     fn rows_that_the_server_fails_to_read_are_not_taken_for_all_that_there_are(engine: Engine) {

@@ -331,7 +331,8 @@ fn engines_that_the_server_lists_under_other_names_come_back() {
     ];
     for (name, listed, definition) in &tables {
         engine.query(&format!("CREATE TABLE lab.{name} (k UInt8) ENGINE = {definition}"));
-        let found = engine.query(&format!("SELECT engine FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
+        let found =
+            engine.query(&format!("SELECT engine FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
         assert_eq!(found, *listed);
     }
     let chsnap = repository(&engine);

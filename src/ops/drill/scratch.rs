@@ -63,12 +63,33 @@ fn drop_database(server: &Server, local: &LocalDisks, name: &str) -> Result<(), 
     // confirmation.
     let mut tables: Vec<&Table> = catalog.tables.iter().filter(|table| table.name().database == *name).collect();
     tables.sort_by_key(|table| rank(table));
-    for table in tables {
-        drop_table(&statements, table)?;
-    }
+    drop_tables(&statements, tables)?;
     statements.run(&format!("DROP DATABASE IF EXISTS {}{sync}", sql::quote_name(name)))?;
     if let Some(own) = local.own() {
         exec::remove_tree(&own.dir, name, &|_| ())?;
+    }
+    Ok(())
+}
+
+/// Drops tables. A server refuses to drop what another table needs, such as a dictionary that a default reads: those are
+/// retried after the others.
+fn drop_tables(statements: &Statements<'_>, mut tables: Vec<&Table>) -> Result<(), ServerError> {
+    while !tables.is_empty() {
+        let before = tables.len();
+        let (mut refused, mut first) = (Vec::new(), None);
+        for table in tables {
+            match drop_table(statements, table) {
+                Err(error @ ServerError::Exception { .. }) => {
+                    first.get_or_insert(error);
+                    refused.push(table);
+                }
+                dropped => dropped?,
+            }
+        }
+        if let Some(error) = first.filter(|_| refused.len() == before) {
+            return Err(error);
+        }
+        tables = refused;
     }
     Ok(())
 }

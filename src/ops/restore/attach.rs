@@ -371,9 +371,7 @@ fn hand_over(
     }
     match moved {
         // Not retried: no table that is created later makes it fit.
-        Err(TableFailure::This(reason)) => {
-            Ok(exchange::fail(context, attaching.statements, job, reason, report)?)
-        }
+        Err(TableFailure::This(reason)) => Ok(exchange::fail(context, attaching.statements, job, reason, report)?),
         result => result,
     }
 }

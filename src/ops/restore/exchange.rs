@@ -94,11 +94,7 @@ fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> 
 ///
 /// # Errors
 /// If the server does not answer, or refuses.
-fn give_up(
-    context: &RestoreContext<'_>,
-    statements: &Statements<'_>,
-    job: &TableJob<'_>,
-) -> Result<(), OpError> {
+fn give_up(context: &RestoreContext<'_>, statements: &Statements<'_>, job: &TableJob<'_>) -> Result<(), OpError> {
     let entry = &job.entry;
     let find = |name: &TableName| server::survey_table(context.server, name);
     if let (Some(old), Some(target)) = (&entry.old_name, &entry.replaces)

@@ -58,9 +58,7 @@ pub(super) fn fill(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut Tab
             (report.files, report.bytes) = (dump.files.len() as u64, dump.stored_bytes);
             Ok(())
         }
-        Err(TableFailure::This(reason)) => {
-            Ok(exchange::fail(context, attaching.statements, job, reason, report)?)
-        }
+        Err(TableFailure::This(reason)) => Ok(exchange::fail(context, attaching.statements, job, reason, report)?),
         all => all,
     }
 }

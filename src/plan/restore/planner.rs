@@ -1563,7 +1563,8 @@ mod tests {
             assert_eq!(table.replaces.is_some(), !lost.is_empty(), "{rows:?}");
         }
         // The same number of rows is no proof that they are the same: it is enough only where nothing is to be replaced.
-        let equal = |options: &RestoreOptions| action(&planned(&log, Some(live("Log", LiveRows::Rows(7))), options), "t");
+        let equal =
+            |options: &RestoreOptions| action(&planned(&log, Some(live("Log", LiveRows::Rows(7))), options), "t");
         assert_eq!((equal(&bare), equal(&selected())), (same.clone(), same.clone()));
         assert_eq!(equal(&RestoreOptions { replace: true, ..selected() }), fill);
         let other = |options: &RestoreOptions| planned(&log, Some(live("TinyLog", LiveRows::Empty)), options);
@@ -1572,7 +1573,9 @@ mod tests {
         assert_eq!(other(&selected()).refused.len(), 1);
         assert_eq!(action(&other(&RestoreOptions { replace: true, ..selected() }), "t"), fill);
         let data_only = RestoreOptions { replace: true, what: RestoreContent::Data, ..selected() };
-        assert!(matches!(action(&other(&data_only), "t"), Action::Impossible(reason) if reason.contains("--data-only")));
+        assert!(
+            matches!(action(&other(&data_only), "t"), Action::Impossible(reason) if reason.contains("--data-only"))
+        );
         let view = TargetTable { rows: None, ..live("Memory", LiveRows::Empty) };
         let taken = planned(&log, Some(view), &RestoreOptions { replace: true, ..selected() });
         assert!(matches!(action(&taken, "t"), Action::Impossible(reason) if reason.contains("--rename")));

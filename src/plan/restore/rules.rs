@@ -47,7 +47,7 @@ pub(super) fn contradiction(source: &SourceItem, definition: &ParsedDefinition) 
     }
     let engine = definition.engine().filter(|_| definition.kind == DefinitionKind::Table);
     let is_right_engine = match engine {
-        Some(engine) => engine == source.engine || LISTED_AS.contains(&(engine, source.engine.as_str())),
+        Some(engine) => engine == source.engine || LISTED_AS.contains(&(engine.as_str(), source.engine.as_str())),
         None => source.data.is_none(),
     };
     (!is_right_kind || !is_right_engine)
