@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::exec::{CopyPartError, RestorePartError};
 use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadOptions, Stat};
-use crate::model::{DumpKind, Table, TableName};
+use crate::model::{DumpKind, Table, TableName, count};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::{FoundDamage, OpError};
 use crate::plan::{DumpContent, DumpFile, LiveRows, LooseRows, SourceDump};
@@ -95,21 +95,33 @@ pub(super) fn loose_rows(server: &Server, local: &LocalDisks, table: &Table) -> 
     if !LOOSE.contains(&engine) {
         return Ok(None);
     }
-    let listed = (engine != "Memory").then(|| data_files(local, table)).transpose();
-    let (files, mut unlisted) = match listed {
-        Ok(files) => (files.flatten(), None),
-        Err(error) => (None, Some(crate::monitor::chain(&error))),
-    };
+    // Files that cannot be listed show no change; the number of rows still does.
+    let files = if engine == "Memory" { None } else { data_files(local, table).unwrap_or_default() };
     // A server counts no rows of some of these tables; one without files has none.
     let is_without = matches!(engine, "Set" | "Join") && files.as_ref().is_some_and(Vec::is_empty);
-    let count = if is_without { Ok(Some(0)) } else { restored_rows(server, engine, table.name()) };
+    let count = if is_without { Ok(Ok(0)) } else { visible_rows(server, table) };
     let count = match count {
-        Ok(Some(rows)) => Ok(rows),
-        Ok(None) => Err(unlisted.take().unwrap_or_else(|| "the server does not count them".to_owned())),
-        Err(error @ (ServerError::Exception { .. } | ServerError::Cut { .. })) => Err(crate::monitor::chain(&error)),
+        Ok(count) => count,
+        Err(error @ (ServerError::Exception { .. } | ServerError::Cut { .. } | ServerError::Hidden { .. })) => {
+            Err(crate::monitor::chain(&error))
+        }
         Err(error) => return Err(error.into()),
     };
     Ok(Some(LooseRows { count, files: digest_of(files.as_deref().unwrap_or_default()) }))
+}
+
+/// The rows of a live table without parts, or why their number is unknown: a query counts only those that this user may
+/// see.
+fn visible_rows(server: &Server, table: &Table) -> Result<Result<u64, String>, ServerError> {
+    server::check_rows_are_visible(server, table.name())?;
+    let total = server::total_rows(server, table.name())?;
+    let Some(rows) = restored_rows(server, &table.engine, table.name())? else {
+        return Ok(Err("the server does not count them".to_owned()));
+    };
+    Ok(match total {
+        Some(total) if total > rows => Err(format!("it has {}, and this user sees {rows}", count(total, "row"))),
+        _ => Ok(rows),
+    })
 }
 
 /// The rows of a live table, compared with a dump: also by its contents if it is one of those to compare so, and has
