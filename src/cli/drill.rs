@@ -184,7 +184,8 @@ fn text(report: &DrillReport, width: Width) -> String {
         some(not_tried, format!("{} not tried, ", render::thousands(not_tried as u64))),
         format!("{}, ", render::count(report.sum(|table| table.restored.rows), "row")),
         format!("{} with equal sums, ", render::count(report.sum(|table| table.digests.equal), "part")),
-        format!("in {:.1} s; the drill's database is dropped\n", report.seconds.get("total").copied().unwrap_or(0.0)),
+        format!("in {:.1} s", report.seconds.get("total").copied().unwrap_or(0.0)),
+        if report.leaves_database { "\n".to_owned() } else { "; the drill's database is dropped\n".to_owned() },
     ]
     .concat();
     table.render(width) + &layout::prose(&line, width)

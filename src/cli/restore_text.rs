@@ -37,6 +37,7 @@ fn action(plan: &TablePlan) -> (&'static str, &'static str) {
         Action::MakeReplica => ("make_replica", "new replicated table"),
         Action::Blocked(_) => ("blocked", "NOT MADE"),
         Action::Fill { replaces: false } => ("fill", "new table, from its dump"),
+        Action::Fill { replaces: true } if plan.replaces.is_some() => ("fill", "REPLACE, from its dump"),
         Action::Fill { replaces: true } => ("fill", "replace empty, from dump"),
         Action::Make(_) => ("make", "new"),
         Action::ReplaceView(_) if plan.engine == "Dictionary" => ("replace", "REPLACE the dictionary"),
@@ -244,7 +245,12 @@ fn notes(table: &TablePlan) -> Vec<String> {
     }
     if let Some(live) = table.replaces {
         let (parts, rows) = (render::count(live.parts, "part"), render::count(live.rows, "row"));
-        notes.push(format!("exists: {parts}, {rows}, {}", render::bytes(live.bytes)));
+        let has_parts = table.live.as_ref().is_none_or(|live| live.loose.is_none());
+        notes.push(if has_parts {
+            format!("exists: {parts}, {rows}, {}", render::bytes(live.bytes))
+        } else {
+            format!("exists: {rows}")
+        });
     }
     if !table.expired.is_none() {
         notes.push(expired(&table.expired));

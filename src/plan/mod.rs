@@ -80,17 +80,17 @@ pub use replicas::{ReplicaEvidence, judge_replicas, stale_entries};
 pub use restore::{
     Action, Amount, AttachItem, AttachScript, AttachedReplica, ClusterHosts, CopiedPartition, DROP_LIMIT_BYTES,
     DamagedParts, DatabasePlan, DetachedParts, DirectoryAction, DirectoryItem, DirectoryObstacle, DirectoryOptions,
-    DirectoryPlan, DirectoryTable, Disks, DroppedTable, DumpFile, EntryEvidence, Expired, ExpiryTimes, FoundPath,
-    HOLD_SETTINGS, HeldSetting, InvalidStoragePolicy, KeeperPath, KeeperReplica, KeeperState, KeptTableState,
-    Knowledge, LeftUpdates, LeftoverContent, LiveRows, Loss, MayLose, NativePlan, NativeUpdates, NotRun, ObjectAction,
-    ObjectPlan, PartDifference, PartState, PartitionScope, PartsComparison, PartsElsewhere, PathNames, PlaceEvidence,
-    RecoveryStep, ReplacedScope, ReplicaObstacle, ReplicaPlan, ReplicaSource, Replicated, RestoreContent, RestoreEntry,
-    RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData, SourceDatabase, SourceDump, SourceItem,
-    SourceObject, Spread, StagingLeftover, StoragePolicyChange, Stored, TablePlan, TableRefusal, TargetDirectory,
-    TargetServer, TargetTable, Temporary, ViewReplacement, WrongPart, apply_recovery, attach_script, compare_copies,
-    compare_parts, create_database_text, create_table_text, expand_macros, for_native, hold, is_held, is_kept_name,
-    keeper_path, kept_name, lacking_rows, losses, plan_directory, plan_recovery, plan_restore, release_statements,
-    released_text, replaced_unseen,
+    DirectoryPlan, DirectoryTable, Disks, DroppedTable, DumpContent, DumpFile, EntryEvidence, Expired, ExpiryTimes,
+    FoundPath, HOLD_SETTINGS, HeldSetting, InvalidStoragePolicy, KeeperPath, KeeperReplica, KeeperState,
+    KeptTableState, Knowledge, LeftUpdates, LeftoverContent, LiveRows, LooseRows, Loss, MayLose, NativePlan,
+    NativeUpdates, NotRun, ObjectAction, ObjectPlan, PartDifference, PartState, PartitionScope, PartsComparison,
+    PartsElsewhere, PathNames, PlaceEvidence, RecoveryStep, ReplacedScope, ReplicaObstacle, ReplicaPlan, ReplicaSource,
+    Replicated, RestoreContent, RestoreEntry, RestoreOptions, RestorePlan, SkipReason, SnapshotContent, SourceData,
+    SourceDatabase, SourceDump, SourceItem, SourceObject, Spread, StagingLeftover, StoragePolicyChange, Stored,
+    TablePlan, TableRefusal, TargetDirectory, TargetServer, TargetTable, Temporary, ViewReplacement, WrongPart,
+    apply_recovery, attach_script, compare_copies, compare_parts, create_database_text, create_table_text,
+    expand_macros, for_native, hold, is_held, is_kept_name, keeper_path, kept_name, lacking_rows, losses,
+    plan_directory, plan_recovery, plan_restore, release_statements, released_text, replaced_unseen,
 };
 pub use retry::RetryReason;
 pub use room::low_room_warning;

@@ -85,6 +85,9 @@ fn dictionaries_and_refused_definitions_and_remote_objects() {
          SOURCE(HTTP(URL 'http://127.0.0.1:1/' FORMAT 'CSV')) LAYOUT(FLAT()) LIFETIME(0)",
     );
     engine.query("CREATE VIEW lab.named AS SELECT dictGet('lab.dict', 'v', k) AS v FROM lab.src");
+    // The server drops no dictionary that a table needs, and no dictionary's table before it.
+    engine.query("CREATE TABLE lab.filled (k UInt64, v String DEFAULT dictGet('lab.dict', 'v', k)) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.filled (k) SELECT 1");
     engine.query("CREATE TABLE lab.url (k UInt64) ENGINE = URL('http://127.0.0.1:1/', 'CSV')");
     engine.query("CREATE TABLE lab.log (k UInt64) ENGINE = Log");
     engine.query(
@@ -96,6 +99,7 @@ fn dictionaries_and_refused_definitions_and_remote_objects() {
     let all = [
         ("daily", "not_tried outside"),
         ("dict", "proven"),
+        ("filled", "proven"),
         ("log", "proven"),
         ("named", "proven"),
         ("src", "proven"),

@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::front::{Front, Reply};
 use crate::support::{other_filesystem, path_of, repository};
 
 /// Columns of every kind: one is computed when a row comes, and never again the same.
@@ -299,11 +302,125 @@ both_engines! {
         assert_eq!(tables.iter().map(|table| rows(&engine, table)).collect::<Vec<_>>(), before);
         assert_eq!(engine.query("SELECT count() FROM lab.target"), "0", "a view has taken the rows once more");
         engine.query("INSERT INTO lab.tiny (k, s, n, a) SELECT 1, 'x', 1, emptyArrayString()");
-        let report = chsnap.json(3, &["restore", "latest", "--table", "lab.tiny", "--yes"]);
+        let report = chsnap.json(3, &["restore", "latest", "--yes"]);
         assert_eq!((&report["state"], &entry(&report["tables"], "tiny")["rows"]), (&json!("differs"), &json!(1001)), "{report:#}");
         assert_eq!(engine.query("SELECT count() FROM lab.tiny"), "1001");
         let left = engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name LIKE 'chsnap%'");
         assert_eq!(left, "0");
+    }
+
+    fn a_table_with_other_rows_is_replaced_if_that_is_asked_for(engine: Engine) {
+        let tables = load(&engine);
+        let before: Vec<String> = tables.iter().map(|table| rows(&engine, table)).collect();
+        let all = |engine: &Engine| tables.iter().map(|table| rows(engine, table)).collect::<Vec<_>>();
+        engine.query("CREATE TABLE lab.target (k UInt64) ENGINE = MergeTree ORDER BY k");
+        engine.query("CREATE MATERIALIZED VIEW lab.mv TO lab.target AS SELECT k FROM lab.log");
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let change = |engine: &Engine| {
+            for table in &tables {
+                engine.query(&match *table {
+                    "set" => "INSERT INTO lab.set SELECT 4999".to_owned(),
+                    table => format!("INSERT INTO lab.{table} (k, s, n, a) SELECT 4999, 'x', 1, emptyArrayString()"),
+                });
+            }
+        };
+        change(&engine);
+        let changed = all(&engine);
+        assert!(before.iter().zip(&changed).all(|(before, changed)| before != changed), "{changed:?}");
+        // Without a selection they stay and are named; with one that is refused, and nothing has changed.
+        let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+        assert_eq!(report["warnings"].as_array().map(Vec::len), Some(tables.len() + 1), "{report:#}");
+        for table in &tables {
+            let name = format!("lab.{table}");
+            let refused = chsnap.run(&["restore", "latest", "--table", &name, "--yes"]);
+            assert_eq!(refused.code, 13, "{table}: {}{}", refused.stdout, refused.stderr);
+            let is_counted = *table != "set" || engine.kind() == Kind::V26;
+            let lost = match *table {
+                "set" if is_counted => "up to 1,251 rows",
+                _ if is_counted => "up to 1,001 rows",
+                _ => "rows that cannot be counted",
+            };
+            assert!(refused.stderr.contains(lost) && refused.stderr.contains("hint: --replace"), "{table}: {}", refused.stderr);
+            let planned = chsnap.json(0, &["restore", "latest", "--table", &name, "--replace", "--dry-run"]);
+            let planned = entry(&planned["tables"], table);
+            let kind = if is_counted { "rows" } else { "uncounted_rows" };
+            assert_eq!((&planned["losses"][0]["kind"], planned["losses"].as_array().map(Vec::len)), (&json!(kind), Some(1)), "{planned:#}");
+        }
+        assert_eq!(all(&engine), changed);
+        // All of them, twice: the second time they are as in the snapshot.
+        let target = engine.query("SELECT count(), sum(k) FROM lab.target");
+        let replaced = chsnap.json(0, &["restore", "latest", "--all", "--replace", "--yes"]);
+        for table in &tables {
+            assert_eq!(entry(&replaced["tables"], table)["state"], "replaced", "{replaced:#}");
+        }
+        assert_eq!(all(&engine), before);
+        assert_eq!(target, "1\t4999", "the view has seen the insert, and no row of the snapshot");
+        assert_eq!(engine.query("SELECT count() FROM lab.target"), "0", "it is as in the snapshot");
+        let again = chsnap.json(0, &["restore", "latest", "--all", "--replace", "--yes"]);
+        assert_eq!(again["state"], "nothing_to_do", "{again:#}");
+        // The replaced table is kept.
+        change(&engine);
+        let kept = chsnap.json(0, &["restore", "latest", "--table", "lab.log", "--table", "lab.join", "--replace", "--keep-replaced", "--yes"]);
+        for table in ["log", "join"] {
+            let old = entry(&kept["tables"], table)["replaced_table"]["table"].as_str().expect("a name").to_owned();
+            let at = tables.iter().position(|other| *other == table).expect("known");
+            assert_eq!((rows(&engine, table), rows(&engine, &old)), (before[at].clone(), changed[at].clone()));
+            drop_tables(&engine, &[&old]);
+        }
+        // As many rows, but others.
+        empty(&engine, "log");
+        engine.query("INSERT INTO lab.log (k, s, n, a) SELECT number + 7, 'x', 1, emptyArrayString() FROM numbers(1000)");
+        let replaced = chsnap.json(0, &["restore", "latest", "--table", "lab.log", "--replace", "--yes"]);
+        assert_eq!((&entry(&replaced["tables"], "log")["state"], rows(&engine, "log")), (&json!("replaced"), before[0].clone()), "{replaced:#}");
+        // Another engine under its name.
+        drop_tables(&engine, &["log"]);
+        engine.query("CREATE TABLE lab.log (k UInt64, n UInt8) ENGINE = TinyLog");
+        engine.query("INSERT INTO lab.log SELECT 1, 2");
+        let arguments = ["restore", "latest", "--table", "lab.log", "--yes"];
+        let refused = chsnap.run(&arguments);
+        assert!(refused.code == 13 && refused.stderr.contains("up to 1 row, another definition"), "{}", refused.stderr);
+        chsnap.json(0, &[&arguments[..], &["--replace"]].concat());
+        assert_eq!(rows(&engine, "log"), before[0]);
+        let left = engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name LIKE 'chsnap%'");
+        assert_eq!(left, "0");
+    }
+
+    fn rows_that_a_table_gets_while_it_is_replaced_are_kept(engine: Engine) {
+        let tables = load(&engine);
+        let engine = Arc::new(engine);
+        let chsnap = repository(&engine);
+        chsnap.json(0, &["create"]);
+        let insert = |engine: &Engine, table: &str, k: u64| match table {
+            "set" => engine.query(&format!("INSERT INTO lab.set SELECT {k}")),
+            table => engine.query(&format!("INSERT INTO lab.{table} (k, s, n, a) SELECT {k}, 'x', 1, emptyArrayString()")),
+        };
+        for table in tables {
+            let before = rows(&engine, table);
+            insert(&engine, table, 4998);
+            // At the moment of the exchange, and once more: rows that the plan did not show stay.
+            let (server, is_first) = (Arc::downgrade(&engine), AtomicBool::new(true));
+            let front = Front::start(&engine.url(), move |sql| {
+                let is_exchange = sql.contains("EXCHANGE TABLES") || sql.contains("RENAME TABLE") && sql.contains(", ");
+                if is_exchange && is_first.swap(false, Ordering::Relaxed) {
+                    insert(&server.upgrade().expect("it runs"), table, 4999);
+                }
+                Reply::Same
+            });
+            let name = format!("lab.{table}");
+            let restore = ["--json", "restore", "latest", "--table", &name, "--replace", "--yes"];
+            let run = chsnap.clone().url(front.url()).run(&restore);
+            assert_eq!(run.code, 3, "{table}: {}{}", run.stdout, run.stderr);
+            let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+            assert_eq!(report["warning_list"][0]["kind"], "replaced_table_kept", "{table}: {report:#}");
+            assert_eq!(rows(&engine, table), before, "{table}");
+            let kept = entry(&report["tables"], table)["replaced_table"]["table"].as_str().expect("a name").to_owned();
+            if table != "set" {
+                let found = engine.query(&format!("SELECT count() FROM lab.{kept} WHERE k >= 4998"));
+                assert_eq!(found, "2", "{table}");
+            }
+            drop_tables(&engine, &[&kept]);
+        }
     }
 
     fn rows_that_the_server_fails_to_read_are_not_taken_for_all_that_there_are(engine: Engine) {

@@ -315,6 +315,37 @@ fn definitions_that_a_server_refuses_by_default_come_back() {
 }
 
 #[test]
+fn engines_that_the_server_lists_under_other_names_come_back() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start_with(Kind::V26, &Options::default());
+    engine.query("CREATE DATABASE lab");
+    let account = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint=http://localhost:9/";
+    let tables = [
+        ("azure", "Azure", format!("AzureBlobStorage('{account}', 'c', 'b', 'CSV')")),
+        ("google", "S3", "GCS('http://localhost:9/bucket/k.csv', 'a', 'b', 'CSV')".to_owned()),
+        ("other", "Distributed", "Remote('localhost', 'lab', 'plain')".to_owned()),
+        ("nothing", "Null", "Null".to_owned()),
+    ];
+    for (name, listed, definition) in &tables {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt8) ENGINE = {definition}"));
+        let found =
+            engine.query(&format!("SELECT engine FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
+        assert_eq!(found, *listed);
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--accept", "lab.*"]);
+    engine.query("DROP DATABASE lab SYNC");
+    let report = chsnap.json(0, &["restore", "latest", "--yes"]);
+    for (name, ..) in &tables {
+        assert_eq!(table(&report, name)["state"], "created", "{report:#}");
+    }
+    assert_eq!(chsnap.json(0, &["diff", "latest", "live"])["identical"], true);
+}
+
+#[test]
 fn databases_of_other_engines_and_empty_ones_come_back() {
     let engine = Engine::start(Kind::V26);
     engine.query("CREATE DATABASE mem ENGINE = Memory");

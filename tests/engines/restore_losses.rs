@@ -526,6 +526,13 @@ fn a_replaced_table_that_has_gained_rows_survives_the_restore_that_was_killed() 
     let report = chsnap.json(3, &["restore", "latest", "--yes"]);
     assert!(report["warnings"].to_string().contains("has changed since the plan was confirmed"), "{report:#}");
     assert_eq!(engine.query("SELECT count() FROM lab.t_replaced_20261122020002"), "5");
+    // Rows outside of parts count too.
+    engine.query("CREATE TABLE lab.chsnap_0badcafe_new0 (k UInt64) ENGINE = Log");
+    engine.query("INSERT INTO lab.chsnap_0badcafe_new0 SELECT number FROM numbers(5)");
+    note_of_an_exchange(&engine, "20261122020003", None);
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert!(report["warnings"].to_string().contains("has data by now"), "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM lab.t_replaced_20261122020003"), "5");
 }
 
 /// An exchange by two renames that was cut in the middle: recovery gives the live table its name back, and the plan knows what

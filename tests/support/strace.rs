@@ -249,3 +249,13 @@ impl Dice {
 pub fn is_full() -> bool {
     std::env::var_os("CHSNAP_FULL").is_some()
 }
+
+/// Whether only some kinds of calls are tried, as `CHSNAP_CALLS` says, which divides a long test.
+pub fn is_divided() -> bool {
+    std::env::var_os("CHSNAP_CALLS").is_some()
+}
+
+/// Whether these calls are tried.
+pub fn are_tried(calls: &str) -> bool {
+    std::env::var("CHSNAP_CALLS").map_or(true, |chosen| calls.contains(&chosen))
+}

@@ -78,9 +78,8 @@ impl DefinitionWriter<'_> {
         };
         for table in tree.taken.values().map(|taken| &taken.after).filter(|table| is_filled(table)) {
             let name = table.name();
-            let message = format!(
-                "{name} is being filled by a restore that is running or was interrupted: it may lack partitions"
-            );
+            let message =
+                format!("{name} is being filled by a restore that is running or was interrupted: it may be incomplete");
             warnings.push(Warning::of_table(WarningKind::LeftoverPending, name, message));
         }
         self.write_databases(databases, &mut written)?;

@@ -60,7 +60,9 @@ pub fn drill(
         let context = DrillContext { repository, server, request, candidates: &candidates, scratch: &scratch };
         context.drill_tables(selection, now(), &stages)
     });
-    let mut tables = match (drilled, scratch.remove()) {
+    let removed = scratch.remove();
+    let leaves_database = removed.is_err();
+    let mut tables = match (drilled, removed) {
         (Ok(tables), Ok(())) => tables,
         (Ok(tables), Err(error)) => {
             let message = format!("the next drill has to drop its database: {}", crate::monitor::chain(&error));
@@ -79,6 +81,7 @@ pub fn drill(
         tables,
         tables_in_snapshot: candidates.tables_in_snapshot,
         warnings,
+        leaves_database,
         seconds: BTreeMap::new(),
     };
     if let Some(event) = event(&report) {

@@ -341,6 +341,8 @@ pub struct DrillReport {
     pub tables_in_snapshot: usize,
     /// Warnings besides those of each table.
     pub warnings: Vec<Warning>,
+    /// Whether the server refused to drop its database, which the next drill then drops.
+    pub leaves_database: bool,
     /// Seconds spent in each stage, and overall as `total`.
     pub seconds: BTreeMap<&'static str, f64>,
 }
@@ -403,6 +405,7 @@ mod tests {
             tables,
             tables_in_snapshot: 2,
             warnings: Vec::new(),
+            leaves_database: false,
             seconds: BTreeMap::new(),
         }
     }

@@ -27,7 +27,6 @@ use super::replica;
 use super::report::{RestoredState, TableReport};
 use super::set_aside;
 use super::source::part_states;
-use super::statements::drop_refusal;
 use super::survey::listed_parts;
 use super::view;
 
@@ -372,23 +371,7 @@ fn hand_over(
     }
     match moved {
         // Not retried: no table that is created later makes it fit.
-        Err(TableFailure::This(reason)) => {
-            match exchange::give_up(context, attaching.statements, job) {
-                Err(OpError::Server(error @ server::ServerError::Exception { .. })) => {
-                    let is_told = report.warnings.iter().any(|one| one.kind == WarningKind::TemporaryLeft);
-                    if !is_told {
-                        let error = drop_refusal(&error);
-                        let message = format!("the temporary table {} could not be dropped: {error}", job.entry.name);
-                        report.warn(WarningKind::TemporaryLeft, message);
-                    }
-                }
-                given_up => given_up?,
-            }
-            report.state = RestoredState::Failed;
-            report.reason = Some(reason);
-            (report.parts, report.rows) = (0, 0);
-            Ok(())
-        }
+        Err(TableFailure::This(reason)) => Ok(exchange::fail(context, attaching.statements, job, reason, report)?),
         result => result,
     }
 }

@@ -1,15 +1,16 @@
 //! The files of tables without parts, in the snapshot and of live tables.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::exec::{CopyPartError, RestorePartError};
-use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadOptions};
-use crate::model::{DumpKind, Table, TableName};
+use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Hashing, ReadOptions, Stat};
+use crate::model::{DumpKind, Table, TableName, count};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::{FoundDamage, OpError};
-use crate::plan::{DumpFile, LiveRows, SourceDump};
+use crate::plan::{DumpContent, DumpFile, LiveRows, LooseRows, SourceDump};
 use crate::repo::{self, Dump, Manifest, TableEntry};
-use crate::server::{self, Server, ServerError};
+use crate::server::{self, DumpStream, Server, ServerError};
 
 /// A dump in the form that a plan reads.
 pub(super) fn source_dump(manifest: &Manifest, dump: &Dump) -> SourceDump {
@@ -18,7 +19,12 @@ pub(super) fn source_dump(manifest: &Manifest, dump: &Dump) -> SourceDump {
         let name = Path::new(path).file_name()?.to_str()?.to_owned();
         Some(DumpFile { name, bytes: file.bytes, blake3: file.blake3.clone() })
     });
-    SourceDump { kind: dump.kind, rows: dump.rows, bytes: dump.stored_bytes, files: files.collect() }
+    let content = (dump.content_blake3.as_ref()).map(|blake3| DumpContent {
+        columns: dump.columns.iter().map(|column| column.name.clone()).collect(),
+        bytes: dump.bytes,
+        blake3: blake3.clone(),
+    });
+    SourceDump { kind: dump.kind, rows: dump.rows, bytes: dump.stored_bytes, files: files.collect(), content }
 }
 
 /// The directory of a file of a table's dump in the snapshot `snapshot`, and its name there. `None` if it does not
@@ -77,50 +83,142 @@ pub(super) fn damage(snapshot: &Dir, manifest: &Manifest, entry: &TableEntry) ->
     Ok(damage)
 }
 
-/// The rows of a dump that a live table has.
+/// Engines without parts that keep rows.
+const LOOSE: [&str; 7] = ["Log", "TinyLog", "StripeLog", "EmbeddedRocksDB", "Memory", "Set", "Join"];
+
+/// The rows of a table whose engine has no parts and keeps rows; `None` for any other table.
 ///
 /// # Errors
 /// If the server does not answer. A refusal is part of the result.
+pub(super) fn loose_rows(server: &Server, local: &LocalDisks, table: &Table) -> Result<Option<LooseRows>, OpError> {
+    let engine = table.engine.as_str();
+    if !LOOSE.contains(&engine) {
+        return Ok(None);
+    }
+    // Files that cannot be listed show no change; the number of rows still does.
+    let files = if engine == "Memory" { None } else { data_files(local, table).unwrap_or_default() };
+    // A server counts no rows of some of these tables; one without files has none.
+    let is_without = matches!(engine, "Set" | "Join") && files.as_ref().is_some_and(Vec::is_empty);
+    let count = if is_without { Ok(Ok(0)) } else { visible_rows(server, table) };
+    let count = match count {
+        Ok(count) => count,
+        Err(error @ (ServerError::Exception { .. } | ServerError::Cut { .. } | ServerError::Hidden { .. })) => {
+            Err(crate::monitor::chain(&error))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(LooseRows { count, files: digest_of(files.as_deref().unwrap_or_default()) }))
+}
+
+/// The rows of a live table without parts, or why their number is unknown: a query counts only those that this user may
+/// see.
+fn visible_rows(server: &Server, table: &Table) -> Result<Result<u64, String>, ServerError> {
+    server::check_rows_are_visible(server, table.name())?;
+    let total = server::total_rows(server, table.name())?;
+    let Some(rows) = restored_rows(server, &table.engine, table.name())? else {
+        return Ok(Err("the server does not count them".to_owned()));
+    };
+    Ok(match total {
+        Some(total) if total > rows => Err(format!("it has {}, and this user sees {rows}", count(total, "row"))),
+        _ => Ok(rows),
+    })
+}
+
+/// The rows of a live table, compared with a dump: also by its contents if it is one of those to compare so, and has
+/// the same number of rows.
+///
+/// # Errors
+/// If the server does not answer.
 pub(super) fn live_rows(
     server: &Server,
     local: &LocalDisks,
     table: &Table,
-    dump: &SourceDump,
+    (dump, loose): (&SourceDump, &LooseRows),
 ) -> Result<LiveRows, OpError> {
-    if dump.kind == DumpKind::Files {
-        match live_files(local, table) {
-            Ok(Some(files)) if files.is_empty() => return Ok(LiveRows::Empty),
-            Ok(Some(files)) => {
-                let mut stored = dump.files.clone();
-                stored.sort();
-                if files == stored {
-                    return Ok(LiveRows::SameFiles);
-                }
-            }
-            Ok(None) => {}
-            Err(error) => return Ok(LiveRows::Unknown(crate::monitor::chain(&error))),
+    let rows = match &loose.count {
+        Ok(0) => return Ok(LiveRows::Empty),
+        Ok(rows) => Some(*rows),
+        Err(_) => None,
+    };
+    let is_same = match dump.kind {
+        DumpKind::Files => live_files(local, table).is_ok_and(|files| {
+            let mut stored = dump.files.clone();
+            stored.sort();
+            files.is_some_and(|files| files == stored)
+        }),
+        DumpKind::Native => match &dump.content {
+            Some(content) if rows == dump.rows => has_content(server, table, content)?,
+            _ => false,
+        },
+    };
+    Ok(match &loose.count {
+        _ if is_same => LiveRows::Same,
+        Ok(rows) => LiveRows::Rows(*rows),
+        Err(reason) => LiveRows::Unknown(reason.clone()),
+    })
+}
+
+/// Whether the server sends, for these columns of a table, the bytes that it sent for the dump. Equal rows can make
+/// other bytes, if they are stored in other blocks.
+fn has_content(server: &Server, table: &Table, content: &DumpContent) -> Result<bool, OpError> {
+    let columns: Vec<&str> = content.columns.iter().map(String::as_str).collect();
+    let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+    let read = server::read_native(server, table.name(), &columns, true, |piece| {
+        bytes += piece.len() as u64;
+        hasher.update(piece);
+        if bytes > content.bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    match read {
+        Ok(ended) => Ok(ended == DumpStream::Whole && hasher.finalize().to_hex().as_str() == content.blake3),
+        Err(ServerError::Exception { .. } | ServerError::Cut { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The directory of a live table without parts; `None` if it is not visible here.
+fn data_directory(local: &LocalDisks, table: &Table) -> Result<Option<Dir>, FsError> {
+    let Some(path) = table.data_paths.first() else { return Ok(None) };
+    if path.is_absolute() { local.open_live(path) } else { local.find_own(path) }
+}
+
+/// A file of a live table without parts.
+struct DataFile {
+    name: String,
+    stat: Stat,
+}
+
+/// The files in which a live table without parts keeps its rows; `None` if its directory is not visible here.
+fn data_files(local: &LocalDisks, table: &Table) -> Result<Option<Vec<DataFile>>, FsError> {
+    let Some(dir) = data_directory(local, table)? else { return Ok(None) };
+    let mut files = Vec::new();
+    for entry in dir.entries_with_kind()?.iter().filter(|entry| entry.kind == EntryKind::File) {
+        let name = entry.name.to_string_lossy().into_owned();
+        let has_rows = match table.engine.as_str() {
+            "Set" | "Join" => repo::is_data_file(&name),
+            // Others are its own log and options, which it writes at any time.
+            "EmbeddedRocksDB" => [".log", ".sst"].iter().any(|ending| name.ends_with(ending)),
+            _ => true,
+        };
+        if has_rows && let Some(stat) = dir.find(&entry.name)? {
+            files.push(DataFile { name, stat });
         }
     }
-    let rows = match table.engine.as_str() {
-        "Set" => server::total_rows(server, table.name()),
-        _ => server::count_rows(server, table.name()).map(Some),
-    };
-    Ok(match rows {
-        Ok(Some(0)) => LiveRows::Empty,
-        Ok(Some(rows)) => LiveRows::Rows(rows),
-        Ok(None) => LiveRows::Unknown("the server does not count them".to_owned()),
-        Err(error @ (ServerError::Exception { .. } | ServerError::Cut { .. })) => {
-            LiveRows::Unknown(crate::monitor::chain(&error))
-        }
-        Err(error) => return Err(error.into()),
-    })
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Some(files))
+}
+
+fn digest_of(files: &[DataFile]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for DataFile { name, stat } in files {
+        let line = format!("{name}\0{}\0{:?}\0", stat.size_bytes, stat.modified);
+        hasher.update(line.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// The files with rows of a live `Set` or `Join` table, or `None` if its directory is not visible here.
 fn live_files(local: &LocalDisks, table: &Table) -> Result<Option<Vec<DumpFile>>, FsError> {
-    let Some(path) = table.data_paths.first() else { return Ok(None) };
-    let dir = if path.is_absolute() { local.open_live(path)? } else { local.find_own(path)? };
-    let Some(dir) = dir else { return Ok(None) };
+    let Some(dir) = data_directory(local, table)? else { return Ok(None) };
     let mut files = Vec::new();
     for entry in dir.entries_with_kind()?.iter().filter(|entry| entry.kind == EntryKind::File) {
         let Some(name) = entry.name.to_str().filter(|name| repo::is_data_file(name)) else { continue };

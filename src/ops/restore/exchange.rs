@@ -1,15 +1,15 @@
 //! Replaces live tables by restored ones.
 
-use crate::model::{TableName, WarningKind, count};
+use crate::model::{TableName, WarningKind};
 use crate::ops::error::OpError;
-use crate::plan::{DefinitionKind, LiveRows, ParsedDefinition};
-use crate::server::{self, sql};
+use crate::plan::{DefinitionKind, ParsedDefinition};
+use crate::server::{self, ServerError, sql};
 
 use super::context::RestoreContext;
-use super::dump_files::{live_rows, source_dump};
 use super::job::TableJob;
+use super::not_restored::NotRestored;
 use super::refused::TableFailure;
-use super::report::TableReport;
+use super::report::{RestoredState, TableReport};
 use super::statements::{Statements, drop_refusal};
 use super::survey::live_table;
 
@@ -25,9 +25,6 @@ pub(super) fn swap(
     let entry = &job.entry;
     let Some(target) = &entry.replaces else { return Err(TableFailure::this("it replaces no table".to_owned())) };
     let gained = |name: &TableName| -> Result<Option<String>, TableFailure> {
-        if let Some(rows) = has_gained(context, job, name)? {
-            return Ok(Some(rows));
-        }
         let now = live_table(context.server, &context.survey.local, name)?;
         Ok(now.zip(job.plan.live.as_ref()).and_then(|(now, earlier)| now.gained(earlier, None)))
     };
@@ -93,31 +90,11 @@ fn keep(statements: &Statements<'_>, old: &TableName, kept_name: &TableName) -> 
     kept.next().unwrap_or_else(|| old.clone())
 }
 
-/// The rows added to a table without parts that was empty when the plan was made.
-///
-/// # Errors
-/// If the server does not answer.
-fn has_gained(context: &RestoreContext<'_>, job: &TableJob<'_>, old: &TableName) -> Result<Option<String>, OpError> {
-    let Some(dump) = &job.source.entry.dump else { return Ok(None) };
-    let dump = source_dump(&context.source.manifest, dump);
-    let Some(table) = server::survey_table(context.server, old)? else { return Ok(None) };
-    Ok(match live_rows(context.server, &context.survey.local, &table, &dump)? {
-        LiveRows::Empty => None,
-        LiveRows::Rows(rows) => Some(count(rows, "row")),
-        LiveRows::SameFiles => Some("rows".to_owned()),
-        LiveRows::Unknown(reason) => Some(format!("its rows cannot be counted: {reason}")),
-    })
-}
-
 /// Restores the live table's name after a failed exchange or move, and drops the restored table.
 ///
 /// # Errors
 /// If the server does not answer, or refuses.
-pub(super) fn give_up(
-    context: &RestoreContext<'_>,
-    statements: &Statements<'_>,
-    job: &TableJob<'_>,
-) -> Result<(), OpError> {
+fn give_up(context: &RestoreContext<'_>, statements: &Statements<'_>, job: &TableJob<'_>) -> Result<(), OpError> {
     let entry = &job.entry;
     let find = |name: &TableName| server::survey_table(context.server, name);
     if let (Some(old), Some(target)) = (&entry.old_name, &entry.replaces)
@@ -129,6 +106,56 @@ pub(super) fn give_up(
     if find(&entry.name)?.is_some_and(|table| table.key.uuid == entry.uuid) {
         statements.drop_object(&entry.name, kind_of(job.plan.definition.as_ref()), entry.uuid.is_some())?;
     }
+    Ok(())
+}
+
+/// How a failed exchange was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    /// The live table has its name, and the restored one is dropped.
+    Cleared,
+    /// The server refuses to drop the restored table, or to give the live one its name: the report names it.
+    TemporaryLeft,
+}
+
+/// As [`give_up`]. A refusal by the server is a warning of the report, so that the note of the restore stays.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) fn abandon(
+    context: &RestoreContext<'_>,
+    statements: &Statements<'_>,
+    job: &TableJob<'_>,
+    report: &mut TableReport,
+) -> Result<GivenUp, OpError> {
+    match give_up(context, statements, job) {
+        Err(OpError::Server(error @ ServerError::Exception { .. })) => {
+            if !report.warnings.iter().any(|one| one.kind == WarningKind::TemporaryLeft) {
+                let error = drop_refusal(&error);
+                let message = format!("the temporary table {} could not be dropped: {error}", job.entry.name);
+                report.warn(WarningKind::TemporaryLeft, message);
+            }
+            Ok(GivenUp::TemporaryLeft)
+        }
+        given_up => given_up.map(|()| GivenUp::Cleared),
+    }
+}
+
+/// Ends a failed exchange for good: the table is not restored, for this reason.
+///
+/// # Errors
+/// If the server does not answer.
+pub(super) fn fail(
+    context: &RestoreContext<'_>,
+    statements: &Statements<'_>,
+    job: &TableJob<'_>,
+    reason: NotRestored,
+    report: &mut TableReport,
+) -> Result<(), OpError> {
+    abandon(context, statements, job, report)?;
+    report.state = RestoredState::Failed;
+    report.reason = Some(reason);
+    (report.parts, report.rows) = (0, 0);
     Ok(())
 }
 

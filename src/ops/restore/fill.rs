@@ -58,13 +58,7 @@ pub(super) fn fill(attaching: &Attaching<'_>, plan: &TablePlan, report: &mut Tab
             (report.files, report.bytes) = (dump.files.len() as u64, dump.stored_bytes);
             Ok(())
         }
-        Err(TableFailure::This(reason)) => {
-            exchange::give_up(context, attaching.statements, job)?;
-            report.state = RestoredState::Failed;
-            report.reason = Some(reason);
-            report.rows = 0;
-            Ok(())
-        }
+        Err(TableFailure::This(reason)) => Ok(exchange::fail(context, attaching.statements, job, reason, report)?),
         all => all,
     }
 }

@@ -84,7 +84,13 @@ pub(in crate::ops) fn prepare_recovering<'a>(
     stages.run(Stage::Check, || pool.install(|| source.check_with_copies(repository, monitor)))?;
     let (survey, leftovers) =
         stages.run(Stage::Discover, || pool.install(|| survey(repository, server, request, (&source, recovers))))?;
-    let items = pool.install(|| items(&source, request.now));
+    let mut items = pool.install(|| items(&source, request.now));
+    if !request.options.selects {
+        // Nothing is replaced: no table is read to compare its rows.
+        for dump in items.iter_mut().filter_map(|item| item.dump.as_mut()) {
+            dump.content = None;
+        }
+    }
     let settings = server::definition_settings(server)?;
     let context = RestoreContext { server, request, source, survey, items, settings };
     let plan = pool.install(|| plan(&context, &leftovers))?;

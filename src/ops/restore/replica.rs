@@ -72,7 +72,10 @@ pub(super) fn fill(
         clear_place(context, job)?;
     }
     if filled.is_err() && !is_hidden {
-        let message = "it may have been made without all of its partitions: the next restore of it adds them";
+        let message = match &job.source.entry.dump {
+            None => "it may have been made without all of its partitions: the next restore of it adds them",
+            Some(_) => "it may have been made without all of its rows: drop it, and restore it again",
+        };
         report.warn(WarningKind::FilledInPart, message);
     }
     if !matches!(filled, Err(TableFailure::All(_))) {

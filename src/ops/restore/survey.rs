@@ -18,7 +18,7 @@ use crate::plan::{
 use crate::repo::{BoundServer, Repository};
 use crate::server::{self, Server, ServerError, ServerIdentity};
 
-use super::dump_files::live_rows;
+use super::dump_files::{live_rows, loose_rows};
 use super::known::KnownTables;
 use super::leftovers::exists;
 use super::statements::lifts_drop_limit;
@@ -116,12 +116,15 @@ impl TargetSurvey {
     ) -> Result<TargetServer, OpError> {
         let target_table = |table: &Table| -> Result<_, OpError> {
             let mut live = if compared(table.name()) {
-                examine(&self.local, table, self.inner_table(table))
+                TargetTable {
+                    loose: loose_rows(server, &self.local, table)?,
+                    ..examine(&self.local, table, self.inner_table(table))
+                }
             } else {
                 outline(table)
             };
-            if let Some(dump) = dumps.get(table.name()).filter(|_| !table.is_merge_tree()) {
-                live.rows = Some(live_rows(server, &self.local, table, dump)?);
+            if let (Some(dump), Some(loose)) = (dumps.get(table.name()), &live.loose) {
+                live.rows = Some(live_rows(server, &self.local, table, (dump, loose))?);
             }
             Ok((table.name().clone(), live))
         };
@@ -295,7 +298,8 @@ pub(super) fn live_table(
         Some(inner) => server::survey_table(server, &inner)?,
         None => None,
     };
-    Ok(Some(examine(local, &table, inner.as_ref())))
+    let loose = loose_rows(server, local, &table)?;
+    Ok(Some(TargetTable { loose, ..examine(local, &table, inner.as_ref()) }))
 }
 
 /// The name of the inner table of a materialized view; `None` for one that names its target.

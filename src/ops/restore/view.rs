@@ -8,7 +8,7 @@ use crate::plan::{Mapping, ParsedDefinition, TablePlan, TargetTable, Verb, ViewR
 use crate::server::{self, sql};
 
 use super::attaching::{Attaching, run_definition, run_definition_with};
-use super::exchange;
+use super::exchange::{self, GivenUp};
 use super::job::TableJob;
 use super::not_restored::NotRestored;
 use super::refused::TableFailure;
@@ -62,8 +62,15 @@ fn exchange(
             Ok(())
         }
         Err(TableFailure::This(reason)) => {
-            exchange::give_up(attaching.context, attaching.statements, job)?;
-            Err(TableFailure::This(reason))
+            match exchange::abandon(attaching.context, attaching.statements, job, report)? {
+                // It is retried once others are there.
+                GivenUp::Cleared => Err(TableFailure::This(reason)),
+                GivenUp::TemporaryLeft => {
+                    report.state = RestoredState::Failed;
+                    report.reason = Some(reason);
+                    Ok(())
+                }
+            }
         }
         all => all,
     }
@@ -184,10 +191,8 @@ pub(super) fn finish_inner_tables(attaching: &Attaching<'_>, reports: &mut [Tabl
             report.state = RestoredState::Replaced;
             continue;
         }
-        exchange::give_up(attaching.context, attaching.statements, job)?;
-        report.state = RestoredState::Failed;
-        report.reason = Some(NotRestored::Refused("its view was not replaced".to_owned()));
-        (report.parts, report.rows) = (0, 0);
+        let reason = NotRestored::Refused("its view was not replaced".to_owned());
+        exchange::fail(attaching.context, attaching.statements, job, reason, report)?;
     }
     Ok(())
 }

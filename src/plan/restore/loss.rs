@@ -6,7 +6,7 @@ use std::fmt;
 use crate::model::{Fingerprint, PartitionId, TableUuid, count};
 
 use super::compare::PartState;
-use super::target::{DetachedParts, PartsElsewhere, TargetTable};
+use super::target::{DetachedParts, LiveRows, PartsElsewhere, TargetTable};
 
 /// The scope that a restore replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,16 @@ pub enum Loss {
         rows: u64,
         /// Their size on disk.
         bytes: u64,
+    },
+    /// Rows outside of parts. No comparison shows which of them the snapshot has.
+    Rows {
+        /// Their number.
+        rows: u64,
+    },
+    /// Rows outside of parts that cannot be counted.
+    UncountedRows {
+        /// The reason.
+        reason: String,
     },
     /// Lightweight updates and deletes that have not been merged into their parts yet.
     Patches {
@@ -88,6 +98,8 @@ impl Loss {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Parts { .. } => "parts",
+            Self::Rows { .. } => "rows",
+            Self::UncountedRows { .. } => "uncounted_rows",
             Self::Patches { .. } => "patches",
             Self::Mutations { .. } => "mutations",
             Self::DetachedParts { .. } => "detached_parts",
@@ -103,6 +115,8 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parts { parts, rows, .. } => write!(f, "{} in {}", count(*rows, "row"), count(*parts, "part")),
+            Self::Rows { rows } => write!(f, "up to {}", count(*rows, "row")),
+            Self::UncountedRows { reason } => write!(f, "rows that cannot be counted: {reason}"),
             Self::Patches { parts } => {
                 write!(f, "lightweight updates or deletes in {}", count(*parts, "patch part"))
             }
@@ -137,7 +151,8 @@ pub struct Stored<'a> {
 /// Returns what the live table has within `scope` and the snapshot lacks. Nothing is lost if the list is empty.
 ///
 /// A part counts as stored only if the snapshot has one with the same fingerprint in the same partition, matched one to
-/// one. An empty part, and one that the server no longer counts, is never a loss.
+/// one. An empty part, and one that the server no longer counts, is never a loss. Rows outside of parts are all lost,
+/// unless all of them are those of the dump.
 #[must_use]
 pub fn losses(live: &TargetTable, stored: Stored<'_>, scope: ReplacedScope<'_>) -> Vec<Loss> {
     // The number of parts in the snapshot with each content: rows that were inserted twice are two parts.
@@ -167,6 +182,11 @@ pub fn losses(live: &TargetTable, stored: Stored<'_>, scope: ReplacedScope<'_>) 
     }
     if parts > 0 {
         found.push(Loss::Parts { parts, rows, bytes });
+    }
+    match &live.rows {
+        Some(LiveRows::Rows(rows)) => found.push(Loss::Rows { rows: *rows }),
+        Some(LiveRows::Unknown(reason)) => found.push(Loss::UncountedRows { reason: reason.clone() }),
+        Some(LiveRows::Empty | LiveRows::Same) | None => {}
     }
     if patches > 0 {
         found.push(Loss::Patches { parts: patches });

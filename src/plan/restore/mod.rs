@@ -48,10 +48,10 @@ pub use replica::{
     AttachedReplica, DroppedTable, FoundPath, KeeperPath, KeeperReplica, KeeperState, PathNames, ReplicaObstacle,
     ReplicaPlan, ReplicaSource, expand_macros, keeper_path,
 };
-pub use source::{DumpFile, SnapshotContent, SourceData, SourceDump, SourceItem};
+pub use source::{DumpContent, DumpFile, SnapshotContent, SourceData, SourceDump, SourceItem};
 pub use storage::Disks;
 pub use table::{
     Action, DamagedParts, KeptTableState, PartitionScope, RestorePlan, SkipReason, Spread, TablePlan, TableRefusal,
     ViewReplacement,
 };
-pub use target::{Amount, ClusterHosts, DetachedParts, LiveRows, PartsElsewhere, TargetServer, TargetTable};
+pub use target::{Amount, ClusterHosts, DetachedParts, LiveRows, LooseRows, PartsElsewhere, TargetServer, TargetTable};

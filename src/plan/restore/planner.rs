@@ -980,8 +980,7 @@ impl RestorePlanner<'_> {
         }
     }
 
-    /// The action if the rows are a dump and a table has its name: only an empty table with the same definition gets
-    /// them.
+    /// The action if the rows are a dump and a table has its name.
     fn with_rows(
         &self,
         source: &SourceItem,
@@ -990,38 +989,69 @@ impl RestorePlanner<'_> {
         has_same_definition: bool,
         plan: &mut TablePlan,
     ) -> Action {
-        if there.engine != source.engine {
-            return Action::Impossible(taken_by_another(&there.engine));
-        }
+        let Some(rows) = &there.rows else { return Action::Impossible(taken_by_another(&there.engine)) };
         let of_definition = if has_same_definition { KeptTableState::Same } else { KeptTableState::OtherDefinition };
         let other = |rows| KeptTableState::OtherData { rows, stored_rows: dump.rows.unwrap_or(0), has_same_definition };
-        match there.rows {
-            _ if self.options.has_partitions => Action::Keep(of_definition),
-            Some(LiveRows::SameFiles) => Action::Keep(of_definition),
-            Some(LiveRows::Rows(rows)) if Some(rows) == dump.rows => Action::Keep(of_definition),
-            Some(LiveRows::Rows(_)) if dump.rows.is_none() => Action::Keep(KeptTableState::NotCompared),
-            Some(LiveRows::Rows(rows)) => Action::Keep(other(rows)),
-            Some(LiveRows::Empty) if dump.rows == Some(0) => Action::Keep(of_definition),
-            // The view of an inner table refers to it by UUID: such a table must stay.
-            Some(LiveRows::Empty) if source.inner_of.is_some() && there.uuid.is_some() => Action::Keep(other(0)),
-            Some(LiveRows::Empty) if !has_same_definition => Action::Keep(other(0)),
+        let (selects, keeps_definition) = (self.options.selects, self.options.what == RestoreContent::Data);
+        let is_same = match rows {
+            LiveRows::Same => true,
+            LiveRows::Empty => dump.rows == Some(0),
+            // Equal numbers are no proof for a table that is to be replaced if it differs.
+            LiveRows::Rows(rows) => Some(*rows) == dump.rows && !(selects && self.options.replace),
+            LiveRows::Unknown(_) => false,
+        };
+        if self.options.has_partitions || is_same && (has_same_definition || keeps_definition || !selects) {
+            return Action::Keep(of_definition);
+        }
+        let kept = match rows {
+            LiveRows::Same => of_definition,
+            LiveRows::Empty => other(0),
+            LiveRows::Rows(rows) if dump.rows.is_some() => other(*rows),
+            LiveRows::Rows(_) | LiveRows::Unknown(_) => KeptTableState::NotCompared,
+        };
+        let stored = Stored { uuid: source.uuid.as_ref(), parts: &[], mutations: &[], has_same_definition };
+        let losses = losses(there, stored, ReplacedScope::Table);
+        if !selects && !losses.is_empty() {
+            return Action::Keep(kept);
+        }
+        if let Some(view) = source.inner_of.as_ref().filter(|_| there.uuid.is_some()) {
+            if selects {
+                let message = format!(
+                    "the view {view} refers to it by UUID, so that no other table takes its place: drop that view with its \
+                     rows first, or restore both under other names (--rename)"
+                );
+                plan.warnings.push(Warning::new(WarningKind::ExistingDiffers, message));
+            }
+            return Action::Keep(kept);
+        }
+        if self.is_in_replicated(&plan.to) {
             // It is planned as a new one, and found there.
-            Some(LiveRows::Empty) if self.is_in_replicated(&plan.to) && passes_rows_on(&source.engine) => Action::Place,
-            Some(LiveRows::Empty) if self.is_in_replicated(&plan.to) => Action::Impossible(
-                "it is empty, and its database, of the engine Replicated, exchanges none: drop it, and restore again"
-                    .to_owned(),
-            ),
-            Some(LiveRows::Empty) if self.engine(&plan.to.database) == Some("Memory") => {
-                Action::Impossible("tables of a database of the engine Memory cannot change their names".to_owned())
-            }
-            Some(LiveRows::Empty) => {
-                plan.live = Some(there.clone());
-                match dump.kind {
-                    DumpKind::Native => Action::Fill { replaces: true },
-                    DumpKind::Files => Action::Swap,
-                }
-            }
-            Some(LiveRows::Unknown(_)) | None => Action::Keep(KeptTableState::NotCompared),
+            return if losses.is_empty() && passes_rows_on(&source.engine) {
+                Action::Place
+            } else {
+                Action::Impossible(
+                    "it exists, and its database, of the engine Replicated, exchanges no tables: drop it, and restore again"
+                        .to_owned(),
+                )
+            };
+        }
+        if keeps_definition && !has_same_definition {
+            return Action::Impossible(format!(
+                "it has another definition, and a table of engine {} gets its rows only with its definition: leave out \
+                 --data-only",
+                source.engine
+            ));
+        }
+        if let Some(reason) = self.prevents_writing(&plan.to, &Action::Swap, (Amount::default(), Amount::default())) {
+            return Action::Impossible(reason);
+        }
+        let live = Amount { rows: if let LiveRows::Rows(rows) = rows { *rows } else { 0 }, ..Amount::default() };
+        plan.replaces = (!losses.is_empty()).then_some(live);
+        plan.losses = losses;
+        plan.live = Some(there.clone());
+        match dump.kind {
+            DumpKind::Native => Action::Fill { replaces: true },
+            DumpKind::Files => Action::Swap,
         }
     }
 }
@@ -1472,12 +1502,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_dump_go_into_a_new_table_or_an_empty_one_and_into_no_other() {
+    fn rows_of_a_dump_go_into_a_new_table_or_an_empty_one_and_replace_others_only_if_that_is_asked_for() {
         let definition = |engine: &str| format!("ATTACH TABLE _ (x UInt8) ENGINE = {engine}");
         let dumped = |engine: &str, kind: DumpKind, rows: Option<u64>| {
             let mut item = source("t", &definition(engine), 5, &[]);
             engine.split('(').next().unwrap_or_default().clone_into(&mut item.engine);
-            item.dump = Some(SourceDump { kind, rows, bytes: 100, files: Vec::new() });
+            item.dump = Some(SourceDump { kind, rows, bytes: 100, files: Vec::new(), content: None });
             if kind == DumpKind::Native {
                 item.data = None;
             }
@@ -1502,18 +1532,53 @@ mod tests {
         assert!(new.databases.is_empty() && new.changes_server());
         let differs =
             |rows| Action::Keep(KeptTableState::OtherData { rows, stored_rows: 7, has_same_definition: true });
-        for (rows, wanted) in [
-            (LiveRows::Empty, Action::Fill { replaces: true }),
-            (LiveRows::Rows(7), Action::Keep(KeptTableState::Same)),
-            (LiveRows::Rows(8), differs(8)),
-            (LiveRows::Unknown("no right".to_owned()), Action::Keep(KeptTableState::NotCompared)),
+        let fill = Action::Fill { replaces: true };
+        let same = Action::Keep(KeptTableState::Same);
+        let unknown = LiveRows::Unknown("no right".to_owned());
+        // Bare, with a selection, and with --replace; what is refused or lost is the same with the latter two.
+        for (rows, bare_action, replaced, lost) in [
+            (LiveRows::Empty, fill.clone(), fill.clone(), None),
+            (LiveRows::Same, same.clone(), same.clone(), None),
+            (LiveRows::Rows(8), differs(8), fill.clone(), Some(Loss::Rows { rows: 8 })),
+            (
+                unknown,
+                Action::Keep(KeptTableState::NotCompared),
+                fill.clone(),
+                Some(Loss::UncountedRows { reason: "no right".to_owned() }),
+            ),
         ] {
-            for options in [&bare, &selected(), &RestoreOptions { replace: true, ..selected() }] {
-                assert_eq!(action(&planned(&log, Some(live("Log", rows.clone())), options), "t"), wanted, "{rows:?}");
-            }
+            let planned = |options: &RestoreOptions| planned(&log, Some(live("Log", rows.clone())), options);
+            let kept = planned(&bare);
+            assert_eq!((action(&kept, "t"), kept.refused.len()), (bare_action, 0), "{rows:?}");
+            let refused = planned(&selected());
+            let lost: Vec<Loss> = lost.into_iter().collect();
+            let named = refused.refused.iter().map(|refusal| match refusal {
+                TableRefusal::Loss { losses, .. } => losses.clone(),
+                TableRefusal::Replica { .. } => Vec::new(),
+            });
+            assert_eq!(named.flatten().collect::<Vec<_>>(), lost, "{rows:?}");
+            let replace = planned(&RestoreOptions { replace: true, ..selected() });
+            let table = replace.tables.first().expect("planned");
+            assert_eq!((&table.action, &table.losses, replace.refused.len()), (&replaced, &lost, 0), "{rows:?}");
+            assert_eq!(table.replaces.is_some(), !lost.is_empty(), "{rows:?}");
         }
-        let other = planned(&log, Some(live("TinyLog", LiveRows::Empty)), &bare);
-        assert!(matches!(action(&other, "t"), Action::Impossible(reason) if reason.contains("TinyLog")));
+        // The same number of rows is no proof that they are the same: it is enough only where nothing is to be replaced.
+        let equal =
+            |options: &RestoreOptions| action(&planned(&log, Some(live("Log", LiveRows::Rows(7))), options), "t");
+        assert_eq!((equal(&bare), equal(&selected())), (same.clone(), same.clone()));
+        assert_eq!(equal(&RestoreOptions { replace: true, ..selected() }), fill);
+        let other = |options: &RestoreOptions| planned(&log, Some(live("TinyLog", LiveRows::Empty)), options);
+        let kept = KeptTableState::OtherData { rows: 0, stored_rows: 7, has_same_definition: false };
+        assert_eq!(action(&other(&bare), "t"), Action::Keep(kept));
+        assert_eq!(other(&selected()).refused.len(), 1);
+        assert_eq!(action(&other(&RestoreOptions { replace: true, ..selected() }), "t"), fill);
+        let data_only = RestoreOptions { replace: true, what: RestoreContent::Data, ..selected() };
+        assert!(
+            matches!(action(&other(&data_only), "t"), Action::Impossible(reason) if reason.contains("--data-only"))
+        );
+        let view = TargetTable { rows: None, ..live("Memory", LiveRows::Empty) };
+        let taken = planned(&log, Some(view), &RestoreOptions { replace: true, ..selected() });
+        assert!(matches!(action(&taken, "t"), Action::Impossible(reason) if reason.contains("--rename")));
         let uncounted = dumped("Log", DumpKind::Native, None);
         let kept = planned(&uncounted, Some(live("Log", LiveRows::Rows(8))), &bare);
         assert_eq!(action(&kept, "t"), Action::Keep(KeptTableState::NotCompared));
@@ -1529,7 +1594,7 @@ mod tests {
         let new = plan(std::slice::from_ref(&join), &with_settings, &bare);
         let table = new.tables.first().expect("planned");
         assert_eq!((&table.action, table.held.len(), table.restores.rows, table.rank), (&Action::Place, 0, 7, 1));
-        let same = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::SameFiles)), &bare);
+        let same = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::Same)), &bare);
         assert_eq!(action(&same, "t"), Action::Keep(KeptTableState::Same));
         let empty = planned(&join, Some(live("Join(ANY, LEFT, x)", LiveRows::Empty)), &bare);
         assert_eq!(action(&empty, "t"), Action::Swap);
@@ -1622,7 +1687,8 @@ mod tests {
         let mut log = source("l", "ATTACH TABLE _ (x UInt8) ENGINE = Log", 8, &[]);
         log.engine = "Log".to_owned();
         log.data = None;
-        log.dump = Some(SourceDump { kind: DumpKind::Native, rows: Some(7), bytes: 100, files: Vec::new() });
+        let files = Vec::new();
+        log.dump = Some(SourceDump { kind: DumpKind::Native, rows: Some(7), bytes: 100, files, content: None });
         let t = [source("t", TABLE, 5, &[part("a", 1)])];
         let sources = [source("t", TABLE, 5, &[part("a", 1)]), source("mv", view, 6, &[]), inner, log];
         let mut none = target(Vec::new());

@@ -303,7 +303,7 @@ impl fmt::Display for RecoveryStep {
             Self::DropTable { name, role: Temporary::Replaced, .. } => {
                 write!(f, "drop {name}, the table that the interrupted restore replaced")
             }
-            Self::Resume { name, .. } => write!(f, "{name} may lack partitions: it was being filled"),
+            Self::Resume { name, .. } => write!(f, "{name} may be incomplete: it was being filled"),
             Self::ResumeAccess { begun, .. } => {
                 write!(f, "{} may lack grants: an interrupted restore was making them", names(begun))
             }

@@ -14,6 +14,22 @@ pub(super) fn has_uuids(engine: &str) -> bool {
 const QUEUES: [&str; 8] =
     ["Kafka", "RabbitMQ", "NATS", "S3Queue", "AzureQueue", "FileLog", "MaterializedPostgreSQL", "MaterializedMySQL"];
 
+/// Engines of definitions that a server lists under another name, with that name: it lists the kind of storage, or the
+/// engine that this one creates. Source: `getEngineName` of the configurations in ClickHouse's
+/// `src/Storages/ObjectStorage`, and 26.9.
+const LISTED_AS: [(&str, &str); 10] = [
+    ("AzureBlobStorage", "Azure"),
+    ("COSN", "S3"),
+    ("DeltaLake", "DeltaLakeS3"),
+    ("GCS", "S3"),
+    ("Hudi", "HudiS3"),
+    ("Iceberg", "IcebergS3"),
+    ("OSS", "S3"),
+    ("Paimon", "PaimonS3"),
+    ("Remote", "Distributed"),
+    ("RemoteSecure", "Distributed"),
+];
+
 /// How a definition contradicts the manifest: it would create an object other than the one that was taken.
 pub(super) fn contradiction(source: &SourceItem, definition: &ParsedDefinition) -> Option<String> {
     let is_view = matches!(source.engine.as_str(), "View" | "MaterializedView" | "LiveView" | "WindowView");
@@ -31,7 +47,7 @@ pub(super) fn contradiction(source: &SourceItem, definition: &ParsedDefinition) 
     }
     let engine = definition.engine().filter(|_| definition.kind == DefinitionKind::Table);
     let is_right_engine = match engine {
-        Some(engine) => engine == source.engine,
+        Some(engine) => engine == source.engine || LISTED_AS.contains(&(engine.as_str(), source.engine.as_str())),
         None => source.data.is_none(),
     };
     (!is_right_kind || !is_right_engine)

@@ -62,6 +62,19 @@ pub struct SourceDump {
     pub bytes: u64,
     /// Its files: name, bytes and BLAKE3 of each.
     pub files: Vec<DumpFile>,
+    /// The rows as the server sent them; `None` for files, and where nothing needs it.
+    pub content: Option<DumpContent>,
+}
+
+/// The rows of a dump as the server sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpContent {
+    /// The columns that were read.
+    pub columns: Vec<String>,
+    /// Bytes in the format `Native`.
+    pub bytes: u64,
+    /// BLAKE3 of them, 64 hex digits.
+    pub blake3: String,
 }
 
 /// A file of a dump.

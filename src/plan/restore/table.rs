@@ -80,7 +80,7 @@ pub enum Action {
     MakeReplica,
     /// It is created under another name, its rows are inserted and counted, and then it is renamed to its own name.
     Fill {
-        /// Whether it replaces an empty table of that name.
+        /// Whether it replaces a table of that name.
         replaces: bool,
     },
     /// Its definition is executed.

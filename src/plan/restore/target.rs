@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use crate::model::{PartitionId, TableName, TableUuid};
+use crate::model::{PartitionId, TableName, TableUuid, count};
 use crate::plan::{Mapping, ObjectKind, ObjectStatement, ParsedDefinition};
 
 use super::compare::{PartState, compare_parts};
@@ -52,12 +52,22 @@ impl PartsElsewhere {
 pub enum LiveRows {
     /// It has none.
     Empty,
-    /// This many rows.
+    /// This many rows, which are not known to be those of the dump.
     Rows(u64),
-    /// Its files are the same as in the dump.
-    SameFiles,
+    /// Its rows, or its files, are those of the dump.
+    Same,
     /// They could not be counted, for this reason.
     Unknown(String),
+}
+
+/// The rows of a table whose engine has no parts, as one look at it shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LooseRows {
+    /// Their number, or why it is unknown.
+    pub count: Result<u64, String>,
+    /// A digest (BLAKE3, in hex) of names, sizes and times of its files. If nothing was written in between, two looks
+    /// give the same.
+    pub files: String,
 }
 
 /// A table of the server.
@@ -82,7 +92,9 @@ pub struct TargetTable {
     pub replica: Option<AttachedReplica>,
     /// Parts that only its other replicas have.
     pub elsewhere: PartsElsewhere,
-    /// Its rows compared with a dump; `None` for a table without a dump in the snapshot.
+    /// Its rows, if its engine has no parts and keeps rows.
+    pub loose: Option<LooseRows>,
+    /// These rows compared with a dump; `None` for a table without a dump in the snapshot.
     pub rows: Option<LiveRows>,
 }
 
@@ -91,12 +103,13 @@ impl TargetTable {
     #[must_use]
     pub fn has_anything(&self) -> bool {
         let has_rows = self.parts.iter().any(|part| part.is_active && !part.is_empty());
+        let has_rows = has_rows || self.loose.as_ref().is_some_and(|loose| loose.count != Ok(0));
         let has_detached = self.detached != DetachedParts::Listed(Vec::new());
         has_rows || has_detached || !self.elsewhere.is_none() || !self.unfinished_mutations.is_empty()
     }
 
-    /// A digest (BLAKE3, in hex) of its parts with their rows, its unfinished mutations and its detached parts. Equal
-    /// digests mean that nothing was added, removed or merged.
+    /// A digest (BLAKE3, in hex) of its parts with their rows, its rows without parts, its unfinished mutations and its
+    /// detached parts. Equal digests mean that nothing was added, removed or merged.
     #[must_use]
     pub fn state(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -115,6 +128,10 @@ impl TargetTable {
         match &self.detached {
             DetachedParts::Listed(names) => names.iter().for_each(|name| add("detached", name)),
             DetachedParts::Unreadable(_) => add("detached", "unreadable"),
+        }
+        if let Some(loose) = &self.loose {
+            add("loose rows", &format!("{:?}", loose.count.as_ref().ok()));
+            add("files", &loose.files);
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -139,6 +156,13 @@ impl TargetTable {
         }
         if self.detached != earlier.detached {
             return Some("it has other detached parts".to_owned());
+        }
+        match (&self.loose, &earlier.loose) {
+            (Some(LooseRows { count: Ok(rows), .. }), Some(LooseRows { count: Ok(before), .. })) if rows != before => {
+                return Some(format!("it has {}", count(*rows, "row")));
+            }
+            (now, earlier) if now != earlier => return Some("its rows have changed".to_owned()),
+            _ => {}
         }
         let is_same_definition = match (&self.definition, &earlier.definition) {
             (Some(now), Some(earlier)) => now.is_like(earlier, &Mapping::default()),
