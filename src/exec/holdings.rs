@@ -52,7 +52,7 @@ impl TreeContents {
     }
 
     fn add_file(&mut self, dir: &Dir, name: &OsStr) {
-        match ask(dir, name) {
+        match stat_file(dir, name) {
             Ok(file) => self.files.push(file),
             Err(error) => self.note(&error),
         }
@@ -65,7 +65,7 @@ const DEPTH: usize = 32;
 /// Stats everything in a tree of the repository except the entries that are not `wanted`, by their paths below the
 /// tree.
 #[must_use]
-pub fn look_at_tree(dir: &Dir, wanted: &(dyn Fn(&Path) -> bool + Sync)) -> TreeContents {
+pub fn stat_tree(dir: &Dir, wanted: &(dyn Fn(&Path) -> bool + Sync)) -> TreeContents {
     look(dir, Path::new(""), wanted, DEPTH)
 }
 
@@ -238,7 +238,7 @@ pub struct StatRequest<'a> {
 #[derive(Debug, Default)]
 pub struct StatResult {
     /// The files that were stat'ed, by the numbers of their instances.
-    pub asked: Vec<(InstanceId, InodeStats)>,
+    pub stats: Vec<(InstanceId, InodeStats)>,
     /// The paths, below the snapshot, of parts that do not have the files that they should have.
     pub others: Vec<PathBuf>,
     /// The entries that could not be read, with the reasons.
@@ -248,7 +248,7 @@ pub struct StatResult {
 impl StatResult {
     /// Adds the outcome of another request.
     pub fn add(&mut self, other: Self) {
-        self.asked.extend(other.asked);
+        self.stats.extend(other.stats);
         self.others.extend(other.others);
         self.problems.extend(other.problems);
     }
@@ -256,46 +256,46 @@ impl StatResult {
 
 /// Stats again, in one snapshot, the inodes that were last seen with links outside the repository.
 #[must_use]
-pub fn ask_again(snapshot: &Dir, questions: &[StatRequest<'_>]) -> StatResult {
-    let results = by_table(
+pub fn stat_again(snapshot: &Dir, requests: &[StatRequest<'_>]) -> StatResult {
+    let found = by_table(
         snapshot,
-        questions,
-        |question| (&question.origin.database, &question.origin.table),
-        |table, question| {
-            let mut rest: Vec<Link> = question.links.iter().collect();
-            let (mut asked, mut is_other) = (Vec::new(), false);
-            each_directory(table, OsStr::new(question.origin.part.as_str()), DEPTH, &mut |dir, entries| {
+        requests,
+        |request| (&request.origin.database, &request.origin.table),
+        |table, request| {
+            let mut rest: Vec<Link> = request.links.iter().collect();
+            let (mut stats, mut is_other) = (Vec::new(), false);
+            each_directory(table, OsStr::new(request.origin.part.as_str()), DEPTH, &mut |dir, entries| {
                 for entry in entries.iter().filter(|entry| entry.kind != EntryKind::Directory) {
                     let Ok(at) = rest.binary_search_by_key(&entry.inode, |link| link.inode) else {
                         is_other = true;
                         continue;
                     };
                     if rest.remove(at).is_outside {
-                        asked.push(ask(dir, &entry.name)?);
+                        stats.push(stat_file(dir, &entry.name)?);
                     }
                 }
                 Ok(())
             })?;
             let path = (is_other || !rest.is_empty()).then(|| {
-                table_path(&question.origin.database, &question.origin.table).join(question.origin.part.as_str())
+                table_path(&request.origin.database, &request.origin.table).join(request.origin.part.as_str())
             });
-            Ok((question.instance, InodeStats::new(asked), path))
+            Ok((request.instance, InodeStats::new(stats), path))
         },
     );
-    let mut answers = StatResult::default();
-    for result in results {
+    let mut results = StatResult::default();
+    for result in found {
         match result {
-            Ok((instance, asked, other)) => {
-                answers.asked.push((instance, asked));
-                answers.others.extend(other);
+            Ok((instance, stats, other)) => {
+                results.stats.push((instance, stats));
+                results.others.extend(other);
             }
-            Err(error) => answers.problems.push(error),
+            Err(error) => results.problems.push(error),
         }
     }
-    answers
+    results
 }
 
-fn ask(dir: &Dir, name: &OsStr) -> Result<InodeStat, FsError> {
+fn stat_file(dir: &Dir, name: &OsStr) -> Result<InodeStat, FsError> {
     let stat = dir.stat(name)?;
     Ok(InodeStat { inode: stat.inode, links: u64::from(stat.links), blocks: stat.allocated_bytes / 512 })
 }

@@ -36,8 +36,8 @@ pub use copy::PartCopier;
 pub use dump::{DumpReader, DumpWriter, WrittenDump};
 pub use equal::EarlierTableDir;
 pub use holdings::{
-    PartOnDisk, StatRequest, StatResult, TreeContents, ask_again, directories_of_parts, list_parts, look_at_tree,
-    part_paths,
+    PartOnDisk, StatRequest, StatResult, TreeContents, directories_of_parts, list_parts, part_paths, stat_again,
+    stat_tree,
 };
 pub use idle::IdleReading;
 pub use import::{ListedImporter, TreeDirs, differs_from_list, is_as_listed};

@@ -159,11 +159,11 @@ struct InodeRow {
     is_outside: bool,
 }
 
-/// Sums up pieces. For the inodes in `asked`, the stat with the most links decides whether something outside links them;
+/// Sums up pieces. For the inodes in `stats`, the stat with the most links decides whether something outside links them;
 /// for all others their recorded links do.
 #[must_use]
-pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, asked: &[&InodeStats], directory_bytes: Vec<u64>) -> Summed {
-    sum_up_in_ranges(pieces, sets, asked, directory_bytes, ROWS_AT_ONCE)
+pub fn sum_up(pieces: &[Piece<'_>], sets: &mut HolderSets, stats: &[&InodeStats], directory_bytes: Vec<u64>) -> Summed {
+    sum_up_in_ranges(pieces, sets, stats, directory_bytes, ROWS_AT_ONCE)
 }
 
 /// About as many rows are in memory at once. The links and stats themselves stay encoded, in a sixth of the bytes.
@@ -172,15 +172,15 @@ const ROWS_AT_ONCE: usize = 1 << 20;
 fn sum_up_in_ranges(
     pieces: &[Piece<'_>],
     sets: &mut HolderSets,
-    asked: &[&InodeStats],
+    stats: &[&InodeStats],
     directory_bytes: Vec<u64>,
     rows_at_once: usize,
 ) -> Summed {
     let mut summed = Summed::default();
     let mut sums = Sums::default();
     let (piece_spans, ranges) = spans_and_ranges(pieces, rows_at_once);
-    let asked_spans: Vec<Span> = asked.iter().map(|stats| Span::of(stats.iter().map(|stat| stat.inode))).collect();
-    let (mut rows, mut stats) = (Vec::new(), Vec::new());
+    let stat_spans: Vec<Span> = stats.iter().map(|stats| Span::of(stats.iter().map(|stat| stat.inode))).collect();
+    let (mut rows, mut stats_in_range) = (Vec::new(), Vec::new());
     for range in ranges {
         rows.clear();
         for ((number, piece), span) in (0..).zip(pieces).zip(&piece_spans) {
@@ -195,16 +195,16 @@ fn sum_up_in_ranges(
                 is_outside: link.is_outside,
             }));
         }
-        stats.clear();
-        for (stats_of_one, span) in asked.iter().zip(&asked_spans) {
+        stats_in_range.clear();
+        for (stats_of_one, span) in stats.iter().zip(&stat_spans) {
             if span.meets(range) {
-                stats.extend(stats_of_one.iter().filter(|stat| range.has(stat.inode)));
+                stats_in_range.extend(stats_of_one.iter().filter(|stat| range.has(stat.inode)));
             }
         }
-        most_links_of_each(&mut stats);
+        most_links_of_each(&mut stats_in_range);
         // A stable sort uses the long ascending runs of pieces that were created together.
         rows.sort_by_key(|row| row.inode);
-        sum_rows(pieces, &rows, &stats, sets, &mut sums, &mut summed);
+        sum_rows(pieces, &rows, &stats_in_range, sets, &mut sums, &mut summed);
     }
     summed.space = sums.space(sets, directory_bytes);
     summed
@@ -214,12 +214,12 @@ fn sum_up_in_ranges(
 fn sum_rows(
     pieces: &[Piece<'_>],
     rows: &[InodeRow],
-    asked: &[InodeStat],
+    stats: &[InodeStat],
     sets: &mut HolderSets,
     sums: &mut Sums,
     summed: &mut Summed,
 ) {
-    let mut asked = asked.iter().peekable();
+    let mut stats = stats.iter().peekable();
     for same in rows.chunk_by(|a, b| a.inode == b.inode) {
         let Some(first) = same.first() else { continue };
         let (mut set, mut copies, mut is_part) = (None, 0_u64, false);
@@ -231,12 +231,12 @@ fn sum_rows(
             is_part |= piece.is_part;
             blocks = row.blocks.max(blocks);
         }
-        while asked.next_if(|asked| asked.inode < first.inode).is_some() {}
+        while stats.next_if(|stat| stat.inode < first.inode).is_some() {}
         let mut is_outside = same.iter().any(|row| row.is_outside);
-        if let Some(asked) = asked.next_if(|asked| asked.inode == first.inode) {
-            is_outside = asked.links > copies;
-            blocks = asked.blocks;
-            if asked.links < copies {
+        if let Some(stat) = stats.next_if(|stat| stat.inode == first.inode) {
+            is_outside = stat.links > copies;
+            blocks = stat.blocks;
+            if stat.links < copies {
                 summed.too_few.push(first.inode);
             }
         }
@@ -380,7 +380,7 @@ mod tests {
         #[test]
         fn the_sums_are_those_of_each_inode_by_itself_however_many_rows_are_in_memory(
             drawn in proptest::collection::vec(piece(), 0..12),
-            asked in proptest::collection::vec(stats(), 0..4),
+            stats in proptest::collection::vec(stats(), 0..4),
             rows_at_once in 1_usize..200,
         ) {
             let links: Vec<Links> = drawn.iter().map(|piece| Links::new(piece.links.clone())).collect();
@@ -396,7 +396,7 @@ mod tests {
                 }
             }
             let mut most: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-            for stat in asked.iter().flatten() {
+            for stat in stats.iter().flatten() {
                 let best = most.entry(stat.inode).or_default();
                 *best = (stat.links, stat.blocks).max(*best);
             }
@@ -417,8 +417,8 @@ mod tests {
                 *class = (class.0 + 1, class.1 + known.blocks * 512);
             }
             let wanted: BTreeSet<_> = classes.into_iter().collect();
-            let asked: Vec<InodeStats> = asked.into_iter().map(InodeStats::new).collect();
-            let asked: Vec<&InodeStats> = asked.iter().collect();
+            let stats: Vec<InodeStats> = stats.into_iter().map(InodeStats::new).collect();
+            let stats: Vec<&InodeStats> = stats.iter().collect();
             for at_once in [Some(rows_at_once), None] {
                 let mut sets = HolderSets::default();
                 let pieces: Vec<Piece<'_>> = drawn.iter().zip(&links).map(|(piece, links)| {
@@ -427,8 +427,8 @@ mod tests {
                     Piece { holders: sets.id(&holders), copies, is_part: piece.is_part, links }
                 }).collect();
                 let summed = match at_once {
-                    Some(rows) => sum_up_in_ranges(&pieces, &mut sets, &asked, vec![7], rows),
-                    None => sum_up(&pieces, &mut sets, &asked, vec![7]),
+                    Some(rows) => sum_up_in_ranges(&pieces, &mut sets, &stats, vec![7], rows),
+                    None => sum_up(&pieces, &mut sets, &stats, vec![7]),
                 };
                 let row = |class: &Class| {
                     let key = (class.holders.iter().collect(), class.is_outside, class.is_part);

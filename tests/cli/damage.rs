@@ -51,7 +51,10 @@ fn a_snapshot_with_a_damaged_manifest_is_listed_as_damaged_and_is_never_latest()
         assert!(ids(&document["warnings"], "").concat().contains(&nights[2]), "{what}: {document}");
         assert!(lab.run(3, &["list"]).stdout.contains("damaged"), "{what}");
         assert_eq!(lab.chsnap().json(0, &["show", "latest"])["id"], nights[1].as_str(), "{what}");
-        assert!(lab.run(1, &["show", "latest~2"]).stderr.contains("further back than the oldest snapshot; there are 2"), "{what}");
+        assert!(
+            lab.run(1, &["show", "latest~2"]).stderr.contains("further back than the oldest snapshot; there are 2"),
+            "{what}"
+        );
         let run = lab.run(1, &["show", &nights[2]]);
         assert!(run.stderr.contains("cannot read") && !run.stderr.contains('\u{1b}'), "{what}: {}", run.stderr);
     }

@@ -63,8 +63,8 @@ pub(super) fn by_table(measured: &Measured, chosen: &BTreeSet<SnapshotId>, by_pa
         let copies = held_by.len() as u64;
         pieces.push(Piece { holders: group_sets.id(&group), copies, is_part: true, links: instance.links() });
     }
-    let asked: Vec<&InodeStats> = measured.asked.values().collect();
-    let space = sum_up(&pieces, &mut group_sets, &asked, Vec::new()).space;
+    let stats: Vec<&InodeStats> = measured.stats.values().collect();
+    let space = sum_up(&pieces, &mut group_sets, &stats, Vec::new()).space;
     let mut rows: BTreeMap<usize, TableUsage> = groups
         .into_iter()
         .map(|((table, partition), number)| {

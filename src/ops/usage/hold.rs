@@ -25,14 +25,14 @@ pub(super) struct HoldingsReader<'a> {
     /// Snapshots whose manifests are not trusted about linked parts.
     invalidated: BTreeSet<SnapshotId>,
     /// Whether the journal was searched for snapshots in which entries were replaced since they were made.
-    has_asked_the_journal: bool,
+    has_read_the_journal: bool,
     /// The parts of the snapshot that was looked up last: the next one links most of its parts from it.
     last: Option<(SnapshotId, PartsByKey)>,
     listed: u64,
     /// Snapshots some of whose parts could not be read.
     incomplete: Vec<SnapshotId>,
     /// Files outside parts, of the snapshots whose were read: a dump can be a link.
-    rest_asked: BTreeMap<SnapshotId, InodeStats>,
+    stats_outside_parts: BTreeMap<SnapshotId, InodeStats>,
 }
 
 impl<'a> HoldingsReader<'a> {
@@ -42,17 +42,17 @@ impl<'a> HoldingsReader<'a> {
             holdings,
             warnings,
             invalidated: BTreeSet::new(),
-            has_asked_the_journal: false,
+            has_read_the_journal: false,
             last: None,
             listed: 0,
             incomplete: Vec::new(),
-            rest_asked: BTreeMap::new(),
+            stats_outside_parts: BTreeMap::new(),
         }
     }
 
     /// The links of files outside parts, by snapshot, for the snapshots whose were read.
     pub(super) fn take_links_outside_parts(&mut self) -> BTreeMap<SnapshotId, InodeStats> {
-        std::mem::take(&mut self.rest_asked)
+        std::mem::take(&mut self.stats_outside_parts)
     }
 
     /// The number of snapshots that were listed.
@@ -76,8 +76,8 @@ impl<'a> HoldingsReader<'a> {
         if self.holdings.get(id).is_none() && !(is_complete && self.list(id, dir)) {
             return false;
         }
-        let is_asked_again = |rest: &crate::repo::FilesOutsideParts| rest.links.any_outside();
-        if self.holdings.get(id).is_some_and(|holding| holding.rest.as_ref().is_none_or(is_asked_again)) {
+        let may_have_changed = |rest: &crate::repo::FilesOutsideParts| rest.links.any_outside();
+        if self.holdings.get(id).is_some_and(|holding| holding.rest.as_ref().is_none_or(may_have_changed)) {
             self.list_files_outside_parts(id, dir);
         }
         true
@@ -86,11 +86,11 @@ impl<'a> HoldingsReader<'a> {
     fn list_files_outside_parts(&mut self, id: SnapshotId, dir: &Dir) {
         let origins: Vec<InstanceOrigin> = self.origins(id).into_iter().map(|(_, origin)| origin).collect();
         let parts = exec::part_paths(origins.iter().map(|origin| (&*origin.database, &*origin.table, &origin.part)));
-        let found = exec::look_at_tree(dir, &|path| !parts.contains(path));
+        let found = exec::stat_tree(dir, &|path| !parts.contains(path));
         self.warnings.extend(found.problems.iter().map(not_counted));
         if found.problems.is_empty() {
             self.holdings.set_rest(id, found.rest());
-            self.rest_asked.insert(id, InodeStats::new(found.files));
+            self.stats_outside_parts.insert(id, InodeStats::new(found.files));
         }
     }
 
@@ -146,8 +146,8 @@ impl<'a> HoldingsReader<'a> {
     }
 
     fn read_journal_events(&mut self) {
-        if !self.has_asked_the_journal {
-            self.has_asked_the_journal = true;
+        if !self.has_read_the_journal {
+            self.has_read_the_journal = true;
             let events = self.repository.events().into_iter();
             let repaired =
                 events.filter_map(|(_, event)| if let Event::Repaired { ids, .. } = event { Some(ids) } else { None });

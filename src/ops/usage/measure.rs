@@ -51,7 +51,7 @@ pub struct Measured {
     pub(super) other_trees: OtherTreeContents,
     pub(super) holdings: Holdings,
     /// Files of instances that were stat'ed.
-    pub(super) asked: BTreeMap<InstanceId, InodeStats>,
+    pub(super) stats: BTreeMap<InstanceId, InodeStats>,
     /// Snapshots that differed from the index.
     pub(super) differing: BTreeSet<SnapshotId>,
 }
@@ -104,7 +104,7 @@ const ATTEMPTS: usize = 3;
 
 /// The number of parts whose names are in memory while their files are read: millions of files are in a hundred thousand
 /// parts.
-const ASKED_AT_ONCE: usize = 1 << 14;
+const PARTS_AT_ONCE: usize = 1 << 14;
 
 /// Computes what every snapshot holds, and stores new facts in the index.
 ///
@@ -144,19 +144,19 @@ pub(super) fn measure_without(
             removed,
             holdings,
             trees: BTreeMap::new(),
-            rest_asked: BTreeMap::new(),
+            stats_outside_parts: BTreeMap::new(),
             warnings: Vec::new(),
             cost: &mut cost,
         };
         counting.complete(&differing);
         let earlier = counting.list_other_trees(paths)?;
-        let mut questions = counting.questions();
-        let others = counting.ask(&mut questions);
+        let mut batch = counting.stat_batch();
+        let others = counting.stat(&mut batch);
         if attempt < ATTEMPTS && others.iter().any(|id| differing.insert(*id)) {
             continue;
         }
         let other_trees = counting.list_other_trees(paths)?;
-        let summed = counting.sum_up(&questions.asked, &other_trees);
+        let summed = counting.sum_up(&batch.stats, &other_trees);
         // A link counted in one place and created or removed in another would count as one outside, or hide one.
         let stood_still = other_trees.is_as(&earlier) && names(repository)? == before;
         if !stood_still && attempt < ATTEMPTS {
@@ -166,7 +166,7 @@ pub(super) fn measure_without(
         let Counting { summaries, removed, mut holdings, mut warnings, .. } = counting;
         if stood_still {
             let began = Instant::now();
-            pool.install(|| keep(&mut holdings, &questions.asked, &summed.outside));
+            pool.install(|| keep(&mut holdings, &batch.stats, &summed.outside));
             index.keep_holdings(repository, &mut holdings);
             cost.index += began.elapsed();
         }
@@ -175,7 +175,7 @@ pub(super) fn measure_without(
             Warning::new(WarningKind::SnapshotChanged, message)
         }));
         let Summed { space, .. } = summed;
-        let asked = questions.asked;
+        let stats = batch.stats;
         return Ok(Measured {
             series,
             summaries,
@@ -185,7 +185,7 @@ pub(super) fn measure_without(
             cost,
             other_trees,
             holdings,
-            asked,
+            stats,
             differing,
         });
     }
@@ -211,7 +211,7 @@ struct Counting<'a> {
     /// All contents of snapshots whose parts nothing lists.
     trees: BTreeMap<SnapshotId, TreeContents>,
     /// Files outside parts, of those other snapshots whose were read.
-    rest_asked: BTreeMap<SnapshotId, InodeStats>,
+    stats_outside_parts: BTreeMap<SnapshotId, InodeStats>,
     warnings: Vec<Warning>,
     cost: &'a mut Cost,
 }
@@ -222,7 +222,7 @@ struct StatBatch {
     /// For each snapshot the instances to stat there; each instance occurs once.
     instances: BTreeMap<SnapshotId, Vec<InstanceId>>,
     /// The results, for each of those instances that could be read.
-    asked: BTreeMap<InstanceId, InodeStats>,
+    stats: BTreeMap<InstanceId, InodeStats>,
 }
 
 impl Counting<'_> {
@@ -248,11 +248,11 @@ impl Counting<'_> {
             }
             let is_known = self.pool.install(|| holder.insert(id, &dir, complete.contains(&id)));
             if !is_known {
-                trees.insert(id, self.pool.install(|| exec::look_at_tree(&dir, &|_| true)));
+                trees.insert(id, self.pool.install(|| exec::stat_tree(&dir, &|_| true)));
             }
         }
         let incomplete = holder.incomplete();
-        self.rest_asked = holder.take_links_outside_parts();
+        self.stats_outside_parts = holder.take_links_outside_parts();
         self.cost.listed_snapshots += holder.listed() + trees.len() as u64;
         for id in incomplete {
             holdings.mark_incomplete(id);
@@ -264,50 +264,50 @@ impl Counting<'_> {
     }
 
     /// The instances that were last seen shared, each in the newest snapshot that has it.
-    fn questions(&self) -> StatBatch {
+    fn stat_batch(&self) -> StatBatch {
         let mut left: BTreeSet<InstanceId> = (self.holdings.instances())
             .filter(|(_, instance)| instance.links().any_outside())
             .map(|(id, _)| id)
             .collect();
-        let mut questions = StatBatch::default();
+        let mut batch = StatBatch::default();
         let ids = self.summaries.iter().map(|summary| summary.id).rev().chain(self.removed.iter().copied());
         for id in ids {
             let Some(holding) = self.holdings.get(id) else { continue };
             let mine: Vec<InstanceId> =
                 holding.instances().map(|(instance, _)| instance).filter(|instance| left.remove(instance)).collect();
             if !mine.is_empty() {
-                questions.instances.insert(id, mine);
+                batch.instances.insert(id, mine);
             }
         }
-        questions
+        batch
     }
 
     /// Stats the files, and returns the snapshots that differ from the index.
-    fn ask(&mut self, questions: &mut StatBatch) -> Vec<SnapshotId> {
+    fn stat(&mut self, batch: &mut StatBatch) -> Vec<SnapshotId> {
         let began = Instant::now();
         let mut others = Vec::new();
         for (id, dir) in self.dirs() {
-            let (Some(dir), Some(instances)) = (dir, questions.instances.get(&id)) else { continue };
-            let ask = |number: &InstanceId| {
+            let (Some(dir), Some(instances)) = (dir, batch.instances.get(&id)) else { continue };
+            let request = |number: &InstanceId| {
                 let instance = self.holdings.instance(*number)?;
                 Some(StatRequest { instance: *number, origin: instance.origin()?, links: instance.links() })
             };
-            let mut answers = StatResult::default();
-            for instances in instances.chunks(ASKED_AT_ONCE) {
-                let asked: Vec<StatRequest<'_>> = instances.iter().filter_map(ask).collect();
-                answers.add(self.pool.install(|| exec::ask_again(&dir, &asked)));
+            let mut results = StatResult::default();
+            for instances in instances.chunks(PARTS_AT_ONCE) {
+                let requests: Vec<StatRequest<'_>> = instances.iter().filter_map(request).collect();
+                results.add(self.pool.install(|| exec::stat_again(&dir, &requests)));
             }
-            questions.asked.extend(answers.asked);
+            batch.stats.extend(results.stats);
             let missing = |error: &crate::fs::FsError| error.kind() == ErrorKind::NotFound;
             // A whole snapshot that went away was removed, which the next reading of the names shows.
             let is_there = self.repository.snapshot_dir(id).is_ok() || self.repository.removed_dir(id).is_ok();
-            if is_there && (!answers.others.is_empty() || answers.problems.iter().any(missing)) {
+            if is_there && (!results.others.is_empty() || results.problems.iter().any(missing)) {
                 others.push(id);
             }
-            let problems = answers.problems.iter().filter(|error| is_there || !missing(error));
+            let problems = results.problems.iter().filter(|error| is_there || !missing(error));
             self.warnings.extend(problems.map(|error| not_counted(crate::monitor::chain(error))));
         }
-        self.cost.asked_files += questions.asked.values().map(|stats| stats.len() as u64).sum::<u64>();
+        self.cost.asked_files += batch.stats.values().map(|stats| stats.len() as u64).sum::<u64>();
         self.cost.stat += began.elapsed();
         others
     }
@@ -320,7 +320,7 @@ impl Counting<'_> {
         Ok(other_trees)
     }
 
-    fn sum_up(&mut self, asked: &BTreeMap<InstanceId, InodeStats>, other_trees: &OtherTreeContents) -> Summed {
+    fn sum_up(&mut self, stats: &BTreeMap<InstanceId, InodeStats>, other_trees: &OtherTreeContents) -> Summed {
         let began = Instant::now();
         let ids: Vec<SnapshotId> =
             self.summaries.iter().map(|summary| summary.id).chain(self.removed.iter().copied()).collect();
@@ -328,12 +328,12 @@ impl Counting<'_> {
         let holders = instance_holders(&self.holdings, &ids, &mut sets);
         let mut pieces = pieces_of_parts(&self.holdings, &holders, &sets);
         let trees = Trees::new(self, &ids, other_trees);
-        let mut asked: Vec<&InodeStats> = asked.values().collect();
+        let mut stats: Vec<&InodeStats> = stats.values().collect();
         for (number, links, more) in &trees.rest {
             pieces.push(Piece { holders: sets.id(&[*number].into_iter().collect()), copies: 1, is_part: false, links });
-            asked.push(more);
+            stats.push(more);
         }
-        let summed = sum_up(&pieces, &mut sets, &asked, trees.directory_bytes);
+        let summed = sum_up(&pieces, &mut sets, &stats, trees.directory_bytes);
         self.cost.sum += began.elapsed();
         summed
     }
@@ -415,8 +415,8 @@ impl Trees {
             let holding = counting.holdings.get(*id);
             trees.directory_bytes.push(holding.map_or(0, Holding::directory_bytes));
             if let Some(rest) = holding.and_then(|holding| holding.rest.as_ref()) {
-                let asked = counting.rest_asked.get(id).cloned().unwrap_or_default();
-                trees.rest.push((number, rest.links.clone(), asked));
+                let stats = counting.stats_outside_parts.get(id).cloned().unwrap_or_default();
+                trees.rest.push((number, rest.links.clone(), stats));
             }
         }
         for (more, found) in
@@ -430,8 +430,8 @@ impl Trees {
 }
 
 /// Stores the results in the instances that were read.
-fn keep(holdings: &mut Holdings, asked: &BTreeMap<InstanceId, InodeStats>, outside: &InodeSet) {
-    for (id, stats) in asked {
+fn keep(holdings: &mut Holdings, stats: &BTreeMap<InstanceId, InodeStats>, outside: &InodeSet) {
+    for (id, stats) in stats {
         let Some(instance) = holdings.instance(*id) else { continue };
         let mut stats = stats.iter().peekable();
         let learnt = |link: Link| {

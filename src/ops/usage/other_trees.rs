@@ -49,7 +49,7 @@ impl OtherTreeContents {
         };
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
             let Ok(dir) = shadow.open_dir(&entry.name) else { continue };
-            let found = exec::look_at_tree(&dir, &|_| true);
+            let found = exec::stat_tree(&dir, &|_| true);
             if entry.name.to_string_lossy().starts_with(&prefix) {
                 self.own_shadows.add(found);
                 continue;
@@ -74,7 +74,7 @@ impl OtherTreeContents {
 
 fn together<'a>(dirs: impl Iterator<Item = &'a Dir>) -> TreeContents {
     let mut all = TreeContents::default();
-    dirs.for_each(|dir| all.add(exec::look_at_tree(dir, &|_| true)));
+    dirs.for_each(|dir| all.add(exec::stat_tree(dir, &|_| true)));
     all
 }
 
