@@ -278,15 +278,12 @@ fn a_damaged_copy_is_no_source_while_the_journal_cannot_be_read() {
 /// Also run on NFS, where opening the index does not read the journal.
 #[test]
 fn damage_that_a_part_had_when_it_was_taken_is_remembered_while_the_journal_cannot_be_read() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let freezer = Freezer::start(&folder.path().join("ch"));
+    let (folder, freezer, chsnap) = served_repository();
     freezer.add_part("events", "all_1_1_0");
     let live = folder.path().join("ch/data/d/events/all_1_1_0");
     let file = names(&live).into_iter().find(|name| name.contains(".bin")).expect("a file of data");
     let size = fs::metadata(live.join(&file)).expect("there").len();
     fs::File::options().write(true).open(live.join(&file)).and_then(|file| file.set_len(size - 1)).expect("cut");
-    let chsnap = Chsnap::new(&folder.path().join("repo")).url(freezer.url());
-    chsnap.expect(0, &["init"]);
     let made = chsnap.json(3, &["create"]);
     let is_known = || {
         for command in [&["list"][..], &["show"]] {
