@@ -261,6 +261,8 @@ pub enum WarningKind {
     TemporaryLeft,
     /// A replicated table was made, and has the data of its other replicas, not of the snapshot.
     ReplicaFetched,
+    /// A replica of a restored table has other content in a part of the same name.
+    ReplicaDiffers,
     /// A host of a cluster does not answer, or refuses, so that something is not there.
     HostMissing,
     /// A table was made and has some of its partitions; the next restore adds the others.

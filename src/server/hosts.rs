@@ -80,12 +80,28 @@ struct UuidRow {
     uuid: String,
 }
 
-#[derive(Deserialize)]
-struct HostPartRow {
-    database: String,
-    table: String,
+/// An active part of a table of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HostPart {
+    /// The database of its table.
+    pub database: String,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Its rows.
     #[serde(deserialize_with = "number")]
-    rows: u64,
+    pub rows: u64,
+    /// A digest of its content, empty if the server does not report one.
+    pub digest: String,
+}
+
+impl HostPart {
+    /// The full name of its table.
+    #[must_use]
+    pub fn table_name(&self) -> TableName {
+        TableName::new(self.database.clone(), self.table.clone())
+    }
 }
 
 /// Whether the server has the table function `clusterAllReplicas`.
@@ -146,24 +162,16 @@ pub fn replicas_on_hosts(
     ask(server, cluster, &sql::replicas_at(paths))
 }
 
-/// The rows in the active parts of these tables, by host. Tables without parts are left out.
+/// The active parts of these tables, by host.
 ///
 /// # Errors
 /// As [`tables_on_hosts`].
-pub fn rows_on_hosts(
+pub fn parts_on_hosts(
     server: &Server,
     cluster: &str,
     tables: &[TableName],
-) -> Result<HostAnswers<(TableName, u64)>, ServerError> {
-    let sum = |parts: Vec<HostPartRow>| {
-        let mut sums: BTreeMap<TableName, u64> = BTreeMap::new();
-        for part in parts {
-            let sum = sums.entry(TableName::new(part.database, part.table)).or_default();
-            *sum = sum.saturating_add(part.rows);
-        }
-        sums.into_iter().collect()
-    };
-    Ok(ask::<HostPartRow>(server, cluster, &sql::active_rows(tables))?.map(sum))
+) -> Result<HostAnswers<HostPart>, ServerError> {
+    ask(server, cluster, &sql::parts_of_tables(server.features(), tables))
 }
 
 impl<T> HostAnswers<T> {

@@ -49,7 +49,8 @@ pub use freeze::{
     FreezeQuery, RunningQuery, freeze_partitions, freeze_table, kill_freezes, knows_threads, running_freezes,
 };
 pub use hosts::{
-    HostAnswers, HostReplica, databases_on_hosts, replicas_on_hosts, rows_on_hosts, tables_on_hosts, uuids_on_hosts,
+    HostAnswers, HostPart, HostReplica, databases_on_hosts, parts_on_hosts, replicas_on_hosts, tables_on_hosts,
+    uuids_on_hosts,
 };
 pub use keeper::{
     DroppedRow, KeeperNode, ReplicaStatus, clusters, default_replica, dropped_elsewhere, dropped_tables,

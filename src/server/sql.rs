@@ -751,10 +751,19 @@ pub fn replicas_at(paths: &[String]) -> List {
         .only(format!("zookeeper_path IN ({})", paths.join(", ")))
 }
 
-/// The active parts of these tables, with their rows.
+/// The active parts of these tables, with their rows and a digest of their content, which is the same on all replicas
+/// that have the part; empty from a server that does not report one.
 #[must_use]
-pub fn active_rows(tables: &[TableName]) -> List {
-    List::of("parts", "database, table, toString(rows) AS rows").only("active").only(is_one_of("table", tables))
+pub fn parts_of_tables(features: &Features, tables: &[TableName]) -> List {
+    // Of the uncompressed content: replicas may compress differently.
+    let digest = if features.has_column("parts", "uncompressed_hash_of_compressed_files") {
+        "concat(hash_of_uncompressed_files, uncompressed_hash_of_compressed_files)"
+    } else {
+        "''"
+    };
+    List::of("parts", format!("database, table, name, toString(rows) AS rows, {digest} AS digest"))
+        .only("active")
+        .only(is_one_of("table", tables))
 }
 
 /// Removes an inactive replica from a table's path in Keeper; with the last replica, the path is removed as well.

@@ -9,10 +9,10 @@ use crate::cluster_lab::Cluster;
 use crate::engine::Engine;
 use crate::support::repository;
 
-const PATH: &str = "/clickhouse/tables/s1/t";
+pub(crate) const PATH: &str = "/clickhouse/tables/s1/t";
 
 /// Rows, and a sum that depends on the values of each.
-const DIGEST: &str = "SELECT count(), sum(cityHash64(p, k, v)) FROM lab.t";
+pub(crate) const DIGEST: &str = "SELECT count(), sum(cityHash64(p, k, v)) FROM lab.t";
 
 fn make(cluster: &Cluster) {
     cluster.r1().query("CREATE DATABASE IF NOT EXISTS lab ON CLUSTER c");
@@ -58,7 +58,7 @@ fn is_sound(cluster: &Cluster, digest: &str) {
 }
 
 #[track_caller]
-fn no_helper_is_left(engine: &Engine) {
+pub(crate) fn no_helper_is_left(engine: &Engine) {
     assert_eq!(engine.query("SELECT name FROM system.tables WHERE name LIKE '%chsnap%'"), "");
     let left = std::fs::read_dir(engine.data_path()).expect("a directory").flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
@@ -66,7 +66,7 @@ fn no_helper_is_left(engine: &Engine) {
 }
 
 /// Nodes of Keeper, less those that a server writes all the time.
-fn nodes(cluster: &Cluster, path: &str) -> BTreeMap<String, String> {
+pub(crate) fn nodes(cluster: &Cluster, path: &str) -> BTreeMap<String, String> {
     let mut nodes = cluster.nodes(path);
     nodes.retain(|name, _| {
         !name.contains("/leader_election")

@@ -8,6 +8,7 @@ use testkit::{chsnap_command, cluster_lab, engine, front, keeper, strace, tls, t
 mod access;
 mod between;
 mod cluster;
+mod cluster_killed;
 mod cluster_restore;
 mod copied;
 mod differing;
@@ -30,6 +31,8 @@ mod native;
 mod one_moment;
 mod packed;
 mod part_directories;
+#[cfg(feature = "remote")]
+mod pushed;
 mod refused;
 mod repeated;
 mod restore_again;

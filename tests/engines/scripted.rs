@@ -157,7 +157,13 @@ fn a_replica_with_other_rows_on_another_host_is_named() {
             let replica = |host, name| with(table(host), json!({"zookeeper_path": "/m/s1/t", "replica_name": name}));
             vec![replica("m1:9000", "m1"), replica("m2:9000", "m2")]
         } else if sql.contains("system.parts") {
-            vec![with(table("m2:9000"), json!({"rows": "3"})), with(table("m2:9000"), json!({"rows": "4"}))]
+            let part =
+                |host, name, rows, digest| with(table(host), json!({"name": name, "rows": rows, "digest": digest}));
+            vec![
+                part("m1:9000", "0_0_0_0", "3", "aa"),
+                part("m2:9000", "0_0_0_0", "3", "bb"),
+                part("m2:9000", "1_0_0_0", "4", "cc"),
+            ]
         } else {
             Vec::new()
         }
@@ -175,6 +181,8 @@ fn a_replica_with_other_rows_on_another_host_is_named() {
         messages.iter().any(|text| text.contains("its replica m2 on m2:9000 has 7 rows, and this one 0")),
         "{messages:?}"
     );
+    let differs = "its replica m2 on m2:9000 has other content in the part 0_0_0_0 than this one";
+    assert!(messages.iter().any(|text| text.contains(differs)), "{messages:?}");
 }
 
 /// A path with a UUID is that of the table that the other hosts have by now, not of the one that the snapshot has.

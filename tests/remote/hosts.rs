@@ -11,6 +11,24 @@ fn other_host() -> Store {
     host
 }
 
+/// Two snapshots of one second: a repository that has its own does not get another server's in its place.
+#[test]
+fn a_snapshot_of_another_server_never_takes_the_place_of_an_own_one() {
+    let lab = Lab::new();
+    let id = lab.host.snapshot();
+    lab.push("latest");
+    let other = other_host();
+    assert_eq!(other.snapshot(), id, "both of one second");
+    let there = Chsnap::new(&other.repo());
+    let before = content(&other.at(id));
+    let of = lab.host.open().id().short().to_owned();
+    let run = there.run(&["pull", "latest", "--from", &lab.address(), "--of", &of]);
+    assert!(run.code == 13 && run.stderr.contains("another snapshot of this id"), "{run:?}");
+    assert_eq!(content(&other.at(id)), before);
+    let listed = document(&there, &["list"], 0);
+    assert_eq!(listed["snapshots"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
 #[test]
 fn two_hosts_share_what_is_equal_and_have_snapshots_of_one_second_both() {
     let lab = Lab::new();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::{TableName, WarningKind, count, thousands};
 use crate::ops::error::OpError;
 use crate::plan::{KeeperPath, PartState, RestoreContent, TablePlan, lacking_rows};
-use crate::server::{self, ReplicaStatus, Server, ServerError};
+use crate::server::{self, HostPart, ReplicaStatus, Server, ServerError};
 
 use super::attaching::Attaching;
 use super::context::RestoreContext;
@@ -62,6 +62,26 @@ pub(super) fn await_replicas(attaching: &Attaching<'_>, reports: &mut [TableRepo
 struct RowsByHost {
     here: u64,
     hosts: Vec<ReplicaRows>,
+    /// Parts of replicas whose content is not that of this host's part of the same name.
+    differing: Vec<DifferingPart>,
+}
+
+struct DifferingPart {
+    replica: String,
+    host: String,
+    part: String,
+}
+
+/// The part among `parts` of a host that has other content than this host's part of the same name. Replicas have the same
+/// content under one name at all times, also while one of them is behind.
+fn differing_part<'a>(here: &[&HostPart], parts: &[&'a HostPart]) -> Option<&'a HostPart> {
+    let here: BTreeMap<&str, &HostPart> = here.iter().map(|part| (part.name.as_str(), *part)).collect();
+    let differs = |part: &&&HostPart| {
+        let Some(own) = here.get(part.name.as_str()) else { return false };
+        let is_told = !own.digest.is_empty() && !part.digest.is_empty();
+        own.rows != part.rows || is_told && own.digest != part.digest
+    };
+    parts.iter().find(differs).copied()
 }
 
 /// A table's row counts as observed over a while. A replica of a table that is being written to is always slightly
@@ -136,7 +156,10 @@ fn read_rows(
         if names.is_empty() {
             continue;
         }
-        let rows = server::rows_on_hosts(server, cluster, &names)?.answers;
+        let parts = server::parts_on_hosts(server, cluster, &names)?.answers;
+        let parts_of = |host: &str, table: &TableName| -> Vec<&HostPart> {
+            parts.get(host).into_iter().flatten().filter(|part| part.table_name() == *table).collect()
+        };
         for (host, replica) in replicas.iter().flat_map(|(host, rows)| rows.iter().map(move |row| (host, row))) {
             let Some(own) = own.iter().find(|own| own.keeper_path == replica.zookeeper_path) else { continue };
             // The table itself, or one that another cluster has listed already.
@@ -144,9 +167,19 @@ fn read_rows(
             if own.name == replica.replica_name || seen.hosts.iter().any(|seen| seen.name == replica.replica_name) {
                 continue;
             }
-            let of_host = rows.get(host).into_iter().flatten();
-            let rows = of_host.filter(|(table, _)| *table == replica.name()).map(|(_, rows)| *rows).sum();
-            seen.hosts.push(ReplicaRows { name: replica.replica_name.clone(), host: host.clone(), rows });
+            let there = parts_of(host, &replica.name());
+            let is_here = |row: &&server::HostReplica| {
+                row.zookeeper_path == own.keeper_path && row.replica_name == own.name && row.name() == own.table
+            };
+            let own_host = replicas.iter().find(|(_, rows)| rows.iter().any(|row| is_here(&row)));
+            let here = own_host.map(|(host, _)| parts_of(host, &own.table)).unwrap_or_default();
+            let (name, host) = (replica.replica_name.clone(), host.clone());
+            if let Some(part) = differing_part(&here, &there) {
+                let (replica, host, part) = (name.clone(), host.clone(), part.name.clone());
+                seen.differing.push(DifferingPart { replica, host, part });
+            }
+            let rows = there.iter().fold(0, |sum: u64, part| sum.saturating_add(part.rows));
+            seen.hosts.push(ReplicaRows { name, host, rows });
         }
     }
     for (table, rows) in &mut found {
@@ -273,19 +306,51 @@ fn look_at(context: &RestoreContext<'_>, rows: Option<&Followed>, report: &mut T
         let message = format!("its replica {} on {} has {there}, and this one {here}", other.name, other.host);
         report.warn(WarningKind::ReplicaBehind, message);
     }
+    for DifferingPart { replica, host, part } in rows.iter().flat_map(|rows| &rows.last.differing) {
+        let message = format!(
+            "its replica {replica} on {host} has other content in the part {part} than this one: compare the two with \
+             CHECK TABLE"
+        );
+        report.warn(WarningKind::ReplicaDiffers, message);
+    }
     report.replica = Some(ReplicaReport { total_replicas, active_replicas, queue_size, is_readonly, hosts });
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Followed, ReplicaRows, RowsByHost};
+    use super::{Followed, HostPart, ReplicaRows, RowsByHost, differing_part};
+
+    #[test]
+    fn parts_of_one_name_have_one_content_and_others_are_not_compared() {
+        let part = |name: &str, rows: u64, digest: &str| HostPart {
+            database: "d".to_owned(),
+            table: "t".to_owned(),
+            name: name.to_owned(),
+            rows,
+            digest: digest.to_owned(),
+        };
+        let here = [part("0_0_0_0", 3, "a"), part("0_1_1_0", 4, "b")];
+        let differs = |there: &HostPart| differing_part(&here.each_ref(), &[there]).is_some();
+        for (there, expected) in [
+            (part("0_0_0_0", 3, "a"), false),
+            (part("0_0_0_0", 3, "b"), true),
+            (part("0_0_0_0", 4, "a"), true),
+            // Merged there already.
+            (part("0_0_1_1", 7, "c"), false),
+            // A server that reports none.
+            (part("0_0_0_0", 3, ""), false),
+            (part("0_0_0_0", 2, ""), true),
+        ] {
+            assert_eq!(differs(&there), expected, "{there:?}");
+        }
+    }
 
     #[test]
     fn a_replica_that_reaches_the_rows_of_this_one_is_not_behind() {
         let mut followed = Followed::default();
         let mut see = |here: u64, there: u64| {
             let host = ReplicaRows { name: "r2".to_owned(), host: "h:9000".to_owned(), rows: there };
-            followed.see(RowsByHost { here, hosts: vec![host] });
+            followed.see(RowsByHost { here, hosts: vec![host], differing: Vec::new() });
             followed.other().map(|other| other.rows)
         };
         assert_eq!(see(100, 90), Some(90));
