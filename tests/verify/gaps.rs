@@ -275,7 +275,7 @@ fn a_damaged_copy_is_no_source_while_the_journal_cannot_be_read() {
     assert_eq!(chsnap.json(3, &["verify", newest, "--level", "data"])["damage"], Value::Array(Vec::new()));
 }
 
-/// Also run on NFS, where opening the index does not read the journal.
+/// On NFS, where opening the index does not read the journal, the note itself has to be remembered.
 #[test]
 fn damage_that_a_part_had_when_it_was_taken_is_remembered_while_the_journal_cannot_be_read() {
     let (folder, freezer, chsnap) = served_repository();
