@@ -81,7 +81,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         source.warnings.push(Warning::new(WarningKind::ServerFilesUnreadable, message));
     }
     // A backup has parts as they were without them.
-    let lost = mutations.into_iter().map(|(table, number)| {
+    let warnings = mutations.into_iter().map(|(table, number)| {
         let unfinished = count(number, "unfinished mutation");
         let message = format!(
             "{table} had {unfinished} when the backup was made: a restore does not run {}",
@@ -89,7 +89,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         );
         Warning::of_table(WarningKind::MutationLost, &table, message)
     });
-    source.warnings.extend(lost);
+    source.warnings.extend(warnings);
     let part = |((table, name), files)| SourcePart {
         table,
         name,

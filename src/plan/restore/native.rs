@@ -50,12 +50,12 @@ pub fn for_native(
             ),
             _ if item.engine == ALIAS => Some(
                 "its engine is Alias, whose definition without columns RESTORE refuses, and with it the whole database: \
-                 made again by hand, it has no rows of its own"
+                 it has no rows of its own, and can be made by hand"
                     .to_owned(),
             ),
             _ if item.engine == ROCKS_DB => Some(
-                "its engine is EmbeddedRocksDB, whose definition RESTORE refuses without rows in a form of their own, and with \
-                 it the whole database: restored into a server, it can be backed up"
+                "its engine is EmbeddedRocksDB, whose definition RESTORE refuses without rows in a form of their own, and \
+                 with it the whole database: restored into a server, it can be backed up"
                     .to_owned(),
             ),
             _ => match (left, encrypted.get(&item.name)) {
