@@ -9,6 +9,7 @@ mod access;
 mod between;
 mod cluster;
 mod cluster_killed;
+mod cluster_kinds;
 mod cluster_restore;
 mod copied;
 mod differing;
