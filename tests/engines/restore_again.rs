@@ -93,6 +93,37 @@ fn a_time_series_table_is_the_same_after_a_restore() {
 }
 
 #[test]
+fn a_time_series_table_that_is_named_comes_back_with_its_inner_tables() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    let allowed: [(&str, &str); 1] = [("allow_experimental_time_series_table", "1")];
+    engine.query_with("CREATE TABLE lab.ts ENGINE = TimeSeries", &allowed).expect("made");
+    engine.query("CREATE TABLE lab.other (x UInt8) ENGINE = MergeTree ORDER BY x");
+    let inner = "SELECT name FROM system.tables WHERE database = 'lab' AND name LIKE '.inner%' ORDER BY name";
+    let names = engine.query(inner);
+    assert_eq!(names.lines().count(), 3, "{names}");
+    let samples =
+        names.lines().find(|name| name.contains("data") || name.contains("samples")).expect("a table of samples");
+    let rows = format!("SELECT count(), sum(value) FROM lab.`{samples}`");
+    let row = "(id, timestamp, value) SELECT generateUUIDv4(), now64(3), number FROM numbers(100)";
+    engine.query(&format!("INSERT INTO lab.`{samples}` {row}"));
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for named in ["lab.ts", &format!("lab.{samples}")] {
+        engine.query("DROP TABLE lab.ts SYNC");
+        let restored = chsnap.json(0, &["restore", "latest", "--table", named, "--yes"]);
+        assert_eq!(restored["tables"].as_array().expect("tables").len(), 4, "{named}: {restored:#}");
+        assert_eq!((engine.query(inner), engine.query(&rows).trim()), (names.clone(), "100\t4950"), "{named}");
+        engine.query("SELECT * FROM timeSeriesData(lab.ts) LIMIT 1");
+        finds_nothing_to_do(&chsnap);
+    }
+}
+
+#[test]
 fn tables_from_another_version_are_the_same_after_a_restore() {
     let kinds = Kind::ALL.into_iter().all(Kind::is_installed);
     if !kinds {

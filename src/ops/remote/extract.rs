@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{ContentHash, DumpTotals, Label, PartName, SnapshotId, SnapshotTotals, TableName};
 use crate::ops::error::OpError;
-use crate::ops::restore::{SourceTable, WantedTables, inner_tables, select_tables};
+use crate::ops::restore::{self, SourceTable, WantedTables, owned_tables, select_tables};
 use crate::plan::{NamedTables, ObjectStatement, ParsedDefinition, RecordedSelection, extract_selection};
 use crate::remote::{Bundle, ObjectRef, RemoteHead, RemoteManifest, RemotePart, RemoteRepository, read_pack};
 use crate::repo::{self, CreateSettings, DatabaseEntry, Manifest, TableEntry, TableState};
@@ -27,7 +27,7 @@ impl PullContent {
         Self { of, files: None, fetched: BTreeMap::new() }
     }
 
-    /// The wanted tables and partitions. Reads the definitions of materialized views, because a view and its inner table
+    /// The wanted tables and partitions. Reads the definitions of views and of time series, because one and its inner tables
     /// are selected together, and of the selected tables, because functions and named collections that these need are
     /// fetched as well.
     ///
@@ -50,12 +50,12 @@ impl PullContent {
         }
         let mut texts = StoredTexts { remote, files: &head.files, fetched: BTreeMap::new() };
         let mut definitions: HashMap<String, ParsedDefinition> = HashMap::new();
-        for view in head.manifest.tables.iter().filter(|entry| entry.engine == "MaterializedView") {
-            texts.add_definition(view, &mut definitions)?;
+        for owner in head.manifest.tables.iter().filter(|entry| restore::may_own_tables(entry)) {
+            texts.add_definition(owner, &mut definitions)?;
         }
-        let inner = inner_tables(&head.manifest, &|path| definitions.get(path).cloned());
+        let owned = owned_tables(&head.manifest, &|path| definitions.get(path).cloned());
         let records = of.parts.iter().map(|part| part.record.clone()).collect();
-        let tables = select_tables(&head.manifest, records, wanted, &inner)?;
+        let tables = select_tables(&head.manifest, records, wanted, &owned)?;
         let Some(selection) = selection(&head.manifest, &tables, wanted) else { return Ok(Self::whole(of)) };
         for table in &tables {
             texts.add_definition(&table.entry, &mut definitions)?;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::exec;
 use crate::fs::{Dir, FsError};
-use crate::model::{PartName, PartitionId, SnapshotId, TableName, Warning, WarningKind, count};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, TableUuid, Warning, WarningKind, count};
 use crate::monitor::{Monitor, Stage, StageWork};
 use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::read;
@@ -132,11 +132,12 @@ impl SnapshotSource {
             }
         };
         let records = read_parts(lease.dir(), &manifest.parts_blake3)?;
-        let inner = inner_tables(&manifest, &|path| {
+        let definition = |path: &str| {
             let bytes = read::metadata(lease.dir(), &manifest, path).ok()?;
             ParsedDefinition::parse(&String::from_utf8_lossy(&bytes)).ok()
-        });
-        let tables = select_tables(&manifest, records, wanted, &inner)?;
+        };
+        let inner = inner_tables(&manifest, &definition);
+        let tables = select_tables(&manifest, records, wanted, &owned_tables(&manifest, &definition))?;
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
         warnings.extend(secrets_warning(&manifest, wanted));
         warnings.extend(mutations_left_out(&manifest, &tables));
@@ -291,7 +292,8 @@ fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Resu
     Ok(changed.map(|file| format!("its file {} is another one than it was taken with", file.path)))
 }
 
-/// The wanted tables of a snapshot, each with its wanted parts. `inner` has the inner tables of its views.
+/// The wanted tables of a snapshot, each with its wanted parts. `owned` has the tables that belong to
+/// another one, each with that one: inner tables of views, for example.
 ///
 /// # Errors
 /// If the snapshot has nothing of a given name.
@@ -299,7 +301,7 @@ pub(in crate::ops) fn select_tables(
     manifest: &Manifest,
     records: Vec<PartRecord>,
     wanted: &WantedTables,
-    inner: &BTreeMap<TableName, TableName>,
+    owned: &BTreeMap<TableName, TableName>,
 ) -> Result<Vec<SourceTable>, OpError> {
     let mut parts: HashMap<TableName, Vec<PartRecord>> = HashMap::new();
     for record in records {
@@ -323,7 +325,7 @@ pub(in crate::ops) fn select_tables(
     let is_asked_for = |name: &TableName| !has_names || is_named(name) || is_renamed(name);
     // An inner table without its view would be an ordinary table, and in the place of another one it would be lost to
     // the view: unless it gets a name of its own.
-    let views: BTreeSet<&TableName> = (inner.iter())
+    let views: BTreeSet<&TableName> = (owned.iter())
         .filter(|(name, _)| is_named(name) && !wanted.renames.names_table(name))
         .map(|(_, view)| view)
         .collect();
@@ -334,8 +336,8 @@ pub(in crate::ops) fn select_tables(
         if manifest.shows_dictionaries(&name.database) {
             continue;
         }
-        // A wanted view is useless without its inner table.
-        if !is_asked_for(name) && !inner.get(name).is_some_and(is_asked_for) && !views.contains(name) {
+        // A wanted view, or table of time series, is useless without its inner tables.
+        if !is_asked_for(name) && !owned.get(name).is_some_and(is_asked_for) && !views.contains(name) {
             continue;
         }
         let mut parts = parts.remove(name).unwrap_or_default();
@@ -363,6 +365,14 @@ pub(super) fn part_states(parts: &[PartRecord]) -> Vec<PartState> {
     parts.iter().map(state).collect()
 }
 
+const VIEW_ENGINE: &str = "MaterializedView";
+const TIME_SERIES_ENGINE: &str = "TimeSeries";
+
+/// Whether other tables may belong to this one, which only its definition shows.
+pub(in crate::ops) fn may_own_tables(entry: &TableEntry) -> bool {
+    [VIEW_ENGINE, TIME_SERIES_ENGINE].contains(&entry.engine.as_str())
+}
+
 /// The inner tables of all materialized views, each with its view. A view that names its target has none, whatever the
 /// tables are called. A view in an Atomic database names its inner table by UUID, or by its own UUID in that table's
 /// name.
@@ -371,7 +381,7 @@ pub(in crate::ops) fn inner_tables(
     definition: &dyn Fn(&str) -> Option<ParsedDefinition>,
 ) -> BTreeMap<TableName, TableName> {
     let mut inner = BTreeMap::new();
-    for entry in manifest.tables.iter().filter(|entry| entry.engine == "MaterializedView") {
+    for entry in manifest.tables.iter().filter(|entry| entry.engine == VIEW_ENGINE) {
         let definition = entry.definition.as_deref().and_then(definition);
         if definition.as_ref().is_some_and(ParsedDefinition::has_target) {
             continue;
@@ -389,4 +399,20 @@ pub(in crate::ops) fn inner_tables(
         }
     }
     inner
+}
+
+/// [`inner_tables`], and those of the tables of the engine TimeSeries, whose definitions name them by their UUIDs; each with
+/// the view or table that it belongs to.
+pub(in crate::ops) fn owned_tables(
+    manifest: &Manifest,
+    definition: &dyn Fn(&str) -> Option<ParsedDefinition>,
+) -> BTreeMap<TableName, TableName> {
+    let mut owned = inner_tables(manifest, definition);
+    for entry in manifest.tables.iter().filter(|entry| entry.engine == TIME_SERIES_ENGINE) {
+        let named = entry.definition.as_deref().and_then(definition).map(|definition| definition.inner_uuids());
+        let named: BTreeSet<TableUuid> = named.unwrap_or_default().into_iter().collect();
+        let is_named = |other: &&TableEntry| other.uuid.as_ref().is_some_and(|uuid| named.contains(uuid));
+        owned.extend(manifest.tables.iter().filter(is_named).map(|other| (other.name(), entry.name())));
+    }
+    owned
 }
