@@ -51,6 +51,6 @@ pub use not_restored::{NotRestored, PathChange, SetAside, TableFate, WrongParts}
 pub(super) use recover::recover_leftovers;
 pub use report::{ReplicaReport, ReplicaRows, Report, RestoreOutcome, RestoredState, RestoredTotals, TableReport};
 pub use source::WantedTables;
-pub(super) use source::{SnapshotSource, SourceTable, inner_tables, mutations_left_out, select_tables};
+pub(super) use source::{SnapshotSource, SourceTable, may_own_tables, mutations_left_out, owned_tables, select_tables};
 pub(super) use statements::{Statements, lifts_drop_limit};
 pub(super) use survey::TargetSurvey;

@@ -376,7 +376,7 @@ pub(in crate::ops) fn may_own_tables(entry: &TableEntry) -> bool {
 /// The inner tables of all materialized views, each with its view. A view that names its target has none, whatever the
 /// tables are called. A view in an Atomic database names its inner table by UUID, or by its own UUID in that table's
 /// name.
-pub(in crate::ops) fn inner_tables(
+fn inner_tables(
     manifest: &Manifest,
     definition: &dyn Fn(&str) -> Option<ParsedDefinition>,
 ) -> BTreeMap<TableName, TableName> {
