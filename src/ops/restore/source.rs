@@ -325,9 +325,9 @@ pub(in crate::ops) fn select_tables(
     let is_asked_for = |name: &TableName| !has_names || is_named(name) || is_renamed(name);
     // An inner table without its view would be an ordinary table, and in the place of another one it would be lost to
     // the view: unless it gets a name of its own.
-    let views: BTreeSet<&TableName> = (owned.iter())
+    let owners: BTreeSet<&TableName> = (owned.iter())
         .filter(|(name, _)| is_named(name) && !wanted.renames.names_table(name))
-        .map(|(_, view)| view)
+        .map(|(_, owner)| owner)
         .collect();
     let mut tables = Vec::new();
     let mut met: Vec<&PartitionId> = Vec::new();
@@ -337,7 +337,8 @@ pub(in crate::ops) fn select_tables(
             continue;
         }
         // A wanted view, or table of time series, is useless without its inner tables.
-        if !is_asked_for(name) && !owned.get(name).is_some_and(is_asked_for) && !views.contains(name) {
+        let comes_with_owner = || owned.get(name).is_some_and(|owner| is_asked_for(owner) || owners.contains(owner));
+        if !is_asked_for(name) && !owners.contains(name) && !comes_with_owner() {
             continue;
         }
         let mut parts = parts.remove(name).unwrap_or_default();
