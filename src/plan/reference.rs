@@ -69,7 +69,7 @@ pub enum ReferenceError {
     #[error("there are no snapshots yet")]
     None,
     /// The repository has too few snapshots.
-    #[error("latest~{back} goes further back than the oldest snapshot: there are {count}")]
+    #[error("latest~{back} goes further back than the oldest snapshot; there are {count}")]
     TooFarBack {
         /// The requested distance.
         back: usize,

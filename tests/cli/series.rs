@@ -64,7 +64,7 @@ fn latest_monitor_and_reports_speak_of_the_main_series() {
     assert_eq!(latest(&lab), full[1]);
     assert_eq!(lab.chsnap().json(0, &["show"])["id"], full[1].as_str());
     assert_eq!(lab.chsnap().json(0, &["show", "latest~1"])["id"], full[0].as_str());
-    assert!(lab.run(1, &["show", "latest~2"]).stderr.contains("oldest snapshot: there are 2"));
+    assert!(lab.run(1, &["show", "latest~2"]).stderr.contains("oldest snapshot; there are 2"));
     let only = ["--series", "only shop.customers"];
     for named in [&only[..], &["--series", &partial[0]]] {
         let show = [named, &["show", "latest~1"]].concat();
