@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -26,6 +26,8 @@ pub struct Server {
     features: Features,
     neutral: Neutral,
     policies: Vec<RowPolicyRow>,
+    /// The number of callers that clean up.
+    cleaning: AtomicUsize,
 }
 
 /// A statement with its settings and options.
@@ -112,6 +114,7 @@ impl Server {
             features: Features::default(),
             neutral: Neutral::default(),
             policies: Vec::new(),
+            cleaning: AtomicUsize::new(0),
         };
         server.neutral = Neutral::find(|settings| {
             let rows = server.answers(&server.request(&neutral::probe_sql(), settings), Reads::Settings)?;
@@ -149,6 +152,19 @@ impl Server {
     #[must_use]
     pub fn interrupted(&self) -> &Arc<AtomicBool> {
         &self.options.interrupted
+    }
+
+    /// Does work that cleans up after an interruption: until it is done, no wait for the server is interrupted.
+    pub fn clean_up<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.cleaning.fetch_add(1, Ordering::Relaxed);
+        let result = work();
+        self.cleaning.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+
+    /// Whether a wait that may be interrupted should end now.
+    fn is_interrupted(&self) -> bool {
+        self.options.interrupted.load(Ordering::Relaxed) && self.cleaning.load(Ordering::Relaxed) == 0
     }
 
     /// Runs a query that is not a list, and reads its rows.
@@ -419,7 +435,7 @@ impl Server {
                 if let Ok(result) = tokio::time::timeout(POLL, &mut answer).await {
                     return result.map_err(|error| self.translate(request, error));
                 }
-                if request.interruptible && self.options.interrupted.load(Ordering::Relaxed) {
+                if request.interruptible && self.is_interrupted() {
                     return Err(ServerError::Interrupted);
                 }
                 if begun.elapsed() >= request.deadline {

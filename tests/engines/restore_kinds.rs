@@ -335,6 +335,7 @@ fn engines_that_the_server_lists_under_other_names_come_back() {
             engine.query(&format!("SELECT engine FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
         assert_eq!(found, *listed);
     }
+    engine.query("CREATE TABLE lab.plain (k UInt8) ENGINE = MergeTree ORDER BY k");
     let chsnap = repository(&engine);
     chsnap.json(0, &["create", "--accept", "lab.*"]);
     engine.query("DROP DATABASE lab SYNC");

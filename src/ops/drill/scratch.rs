@@ -42,7 +42,7 @@ impl<'a> ScratchDatabase<'a> {
     /// # Errors
     /// If the server refuses or does not answer: the next drill drops it.
     pub(super) fn remove(self) -> Result<(), OpError> {
-        drop_database(self.server, self.local, &self.name)
+        self.server.clean_up(|| drop_database(self.server, self.local, &self.name))
     }
 }
 

@@ -466,7 +466,8 @@ impl PreparedRestore<'_> {
     /// As after a kill: complete tables stay, everything else is removed, and the server is asked which is which.
     fn undo(&self, word: &str, error: OpError) -> OpError {
         let (server, local) = (self.context.server, &self.context.survey.local);
-        let undone = recover_leftovers(server, local, &BTreeSet::from([word.to_owned()]), Recovers::Everything);
+        let words = BTreeSet::from([word.to_owned()]);
+        let undone = server.clean_up(|| recover_leftovers(server, local, &words, Recovers::Everything));
         match undone {
             Ok(kept) if kept.is_empty() => error,
             Ok(kept) => OpError::Unfinished {
