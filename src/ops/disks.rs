@@ -216,6 +216,11 @@ impl LocalDisks {
     /// Why a table would not be taken, as far as its directories show: they cannot be opened here, or FREEZE cannot link
     /// from them.
     pub(super) fn obstacle(&self, table: &Table) -> Option<String> {
+        self.out_of_reach(table).or_else(|| self.obstacle_here(table))
+    }
+
+    /// As [`Self::obstacle`], for the directories on these disks alone.
+    pub(super) fn obstacle_here(&self, table: &Table) -> Option<String> {
         let is_elsewhere = |live: &LiveTable| {
             let disk = self.named(&live.disk)?;
             let (own, other) = (disk.dir.stat_self().ok()?, live.dir.stat_self().ok()?);
@@ -224,10 +229,10 @@ impl LocalDisks {
                 format!("its directory {path} is on another filesystem than its disk {:?}: FREEZE fails", live.disk)
             })
         };
-        self.out_of_reach(table).or_else(|| match self.live(table) {
+        match self.live(table) {
             Ok(live) => live.iter().find_map(is_elsewhere),
             Err(error) => Some(format!("its directory cannot be opened: {}", crate::monitor::chain(&error))),
-        })
+        }
     }
 
     /// The live directories of a table that exist.

@@ -191,7 +191,7 @@ impl Examined<'_> {
     fn directories(&self, local: &LocalDisks, findings: &mut Findings) {
         let tables = self.plan.freeze.iter().map(|freeze| &freeze.table);
         let failed: Vec<(&TableName, String)> =
-            tables.filter_map(|table| Some((table.name(), local.obstacle(table)?))).collect();
+            tables.filter_map(|table| Some((table.name(), local.obstacle_here(table)?))).collect();
         if let Some((name, reason)) = failed.first() {
             let more = if failed.len() > 1 { format!("; and {} more", failed.len() - 1) } else { String::new() };
             let text = format!("{name} would be skipped, {reason}{more}");
