@@ -275,7 +275,7 @@ impl Span {
 
 /// The span of each piece, and adjacent ranges that contain every inode, each with about `rows_at_once` links.
 fn spans_and_ranges(pieces: &[Piece<'_>], rows_at_once: usize) -> (Vec<Span>, Vec<Span>) {
-    // Each range has about this many samples: enough for even ranges, and few beside the links.
+    // The samples of a range: enough to make ranges of even size, in a small part of the memory of the links.
     const SAMPLES: usize = 64;
     let step = (rows_at_once / SAMPLES).max(1);
     let (mut seen, mut samples) = (0, Vec::new());

@@ -16,7 +16,7 @@ use crate::plan::{CreatePlan, TableFreeze};
 use crate::repo::{Index, Repository, Sources};
 use crate::server::Disk;
 
-use crate::ops::disks::{LocalDisks, foresee_link, probe_link};
+use crate::ops::disks::{LocalDisk, LocalDisks, foresee_link, probe_link};
 
 /// Checks that the repository lies in no directory in which ClickHouse deletes unknown files.
 pub(in crate::ops) fn repository_is_outside(
@@ -88,12 +88,24 @@ pub(in crate::ops) fn foreseen_links(
     repository: &Repository,
     place: PlaceMode,
 ) -> Result<BTreeSet<String>, OpError> {
+    disks_to_copy(local, repository.dir(), place, |disk| foresee_link(local, disk, parts(plan), repository))
+}
+
+/// The disks whose parts are copied into the directory `into`: all if requested; else, with `--place auto`, those that
+/// `can_link` finds on another filesystem. Where it finds no part to judge by, though one may come soon, the mounts
+/// show whether a link would work.
+fn disks_to_copy(
+    local: &LocalDisks,
+    into: &Dir,
+    place: PlaceMode,
+    can_link: impl Fn(&LocalDisk) -> Result<bool, OpError>,
+) -> Result<BTreeSet<String>, OpError> {
     let mut copied = BTreeSet::new();
     for disk in local.iter() {
         let is_copied = place == PlaceMode::Copy
-            || match foresee_link(local, disk, parts(plan), repository) {
+            || match can_link(disk) {
                 Ok(true) => false,
-                Ok(false) => place == PlaceMode::Auto && !fs::are_on_one_mount(&disk.dir, repository.dir())?,
+                Ok(false) => place == PlaceMode::Auto && !fs::are_on_one_mount(&disk.dir, into)?,
                 Err(OpError::OtherFilesystem { .. }) if place == PlaceMode::Auto => true,
                 Err(error) => return Err(error),
             };
@@ -132,21 +144,7 @@ pub(in crate::ops) fn copied_disks(
     incoming: &Dir,
     place: PlaceMode,
 ) -> Result<BTreeSet<String>, OpError> {
-    let mut copied = BTreeSet::new();
-    for disk in local.iter() {
-        let is_copied = place == PlaceMode::Copy
-            || match probe_link(local, disk, parts(plan), incoming) {
-                Ok(true) => false,
-                // No part exists to probe with yet, though one may soon: mounts show whether a link would work.
-                Ok(false) => place == PlaceMode::Auto && fs::mount_of(&disk.dir)? != fs::mount_of(incoming)?,
-                Err(OpError::OtherFilesystem { .. }) if place == PlaceMode::Auto => true,
-                Err(error) => return Err(error),
-            };
-        if is_copied {
-            copied.insert(disk.disk.name.clone());
-        }
-    }
-    Ok(copied)
+    disks_to_copy(local, incoming, place, |disk| probe_link(local, disk, parts(plan), incoming))
 }
 
 fn parts(plan: &CreatePlan) -> impl Iterator<Item = &CatalogPart> {
