@@ -249,6 +249,12 @@ const DUMPED: [&str; 4] = ["Log", "TinyLog", "StripeLog", "EmbeddedRocksDB"];
 /// `StorageJoin::mutate`).
 const FILES: [&str; 2] = ["Set", "Join"];
 
+/// Whether tables of this engine have rows, and no parts, that a snapshot can have.
+#[must_use]
+pub fn has_rows_without_parts(engine: &str) -> bool {
+    engine == "Memory" || DUMPED.contains(&engine) || FILES.contains(&engine)
+}
+
 /// How to take the rows of a table whose engine does not support `FREEZE`, if that is possible.
 fn dump_kind(selection: &TableSelection, table: &Table, around: TableContext<'_>) -> Option<DumpKind> {
     let engine = table.engine.as_str();

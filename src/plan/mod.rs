@@ -46,7 +46,9 @@ pub use access::{
 };
 pub use backup_list::{BACKUP_LIST, BACKUP_VERSION, BackupChecksum, BackupFile, BackupList, BackupListError};
 pub use changed::{Extension, PARTITIONS_OF_A_STATEMENT, Placing, extend_freeze};
-pub use choose::{Choice, DataLeftReason, DumpOptions, ForeignDisk, TableContext, TableSelection, choose};
+pub use choose::{
+    Choice, DataLeftReason, DumpOptions, ForeignDisk, TableContext, TableSelection, choose, has_rows_without_parts,
+};
 pub use copy::{CopyDecision, CopyPlan, CopyRefusal, CopyScope, CopyTarget, SameId, pin_travels, plan_copy};
 pub use create::{CreatePlan, TableDump, data_left_warning, plan_create};
 pub use definition::{

@@ -8,7 +8,7 @@ use crate::fs::{ContentDigest, CopyError, Dir, EntryKind, ErrorKind, FsError, Ha
 use crate::model::{DumpKind, Table, TableName, count};
 use crate::ops::disks::LocalDisks;
 use crate::ops::error::{FoundDamage, OpError};
-use crate::plan::{DumpContent, DumpFile, LiveRows, LooseRows, SourceDump};
+use crate::plan::{DumpContent, DumpFile, LiveRows, LooseRows, SourceDump, has_rows_without_parts};
 use crate::repo::{self, Dump, Manifest, TableEntry};
 use crate::server::{self, DumpStream, Server, ServerError};
 
@@ -83,16 +83,13 @@ pub(super) fn damage(snapshot: &Dir, manifest: &Manifest, entry: &TableEntry) ->
     Ok(damage)
 }
 
-/// Engines without parts that keep rows.
-const LOOSE: [&str; 7] = ["Log", "TinyLog", "StripeLog", "EmbeddedRocksDB", "Memory", "Set", "Join"];
-
 /// The rows of a table whose engine has no parts and keeps rows; `None` for any other table.
 ///
 /// # Errors
 /// If the server does not answer. A refusal is part of the result.
 pub(super) fn loose_rows(server: &Server, local: &LocalDisks, table: &Table) -> Result<Option<LooseRows>, OpError> {
     let engine = table.engine.as_str();
-    if !LOOSE.contains(&engine) {
+    if !has_rows_without_parts(engine) {
         return Ok(None);
     }
     // Files that cannot be listed show no change; the number of rows still does.
