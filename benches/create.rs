@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tests/support/engines/install
-//! cargo bench --bench create -- [--parts 5000] [--rounds 5] [--engine 18|26|both] [--output docs/benchmark-results.md]
+//! cargo bench --bench create -- [--parts 5000] [--rounds 5] [--engine 18|26|both] [--earlier PROGRAM]
+//!     [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Everything is in one temporary folder, so `TMPDIR` says which filesystem is measured. `docs/benchmarks.md` says
@@ -45,6 +46,9 @@ struct Args {
     /// Which ClickHouse
     #[arg(long, default_value = "both")]
     engine: Engines,
+    /// Measure this program as well, such as one of an earlier version, with a repository of its own
+    #[arg(long, value_name = "PROGRAM")]
+    earlier: Option<PathBuf>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -70,6 +74,7 @@ fn main() {
 struct Bench {
     engine: Engine,
     chsnap: Chsnap,
+    earlier: Option<Chsnap>,
     filesystem: File,
     series: Series,
     freezes: u32,
@@ -93,12 +98,18 @@ impl Bench {
             PathBuf::from(engine.query("SELECT path FROM system.parts WHERE active AND database = 'bench' LIMIT 1"));
         let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
         chsnap.expect(0, &["init"]);
+        let earlier = args.earlier.as_deref().map(|program| {
+            let earlier = Chsnap::new(&engine.root().join("repo-earlier")).url(&engine.url()).program(program);
+            earlier.expect(0, &["init"]);
+            earlier
+        });
         let filesystem = File::open(engine.root()).expect("the engine's folder is there");
         let table = live.parent().expect("a part lies in a table's directory");
         let in_data = table.strip_prefix(engine.data_path()).expect("the table is in the server's data").to_owned();
         let mut bench = Self {
             engine,
             chsnap,
+            earlier,
             filesystem,
             series: Series::default(),
             freezes: 0,
@@ -144,7 +155,7 @@ impl Bench {
         let mut round = BTreeMap::new();
         // After the pause caches are cold, and the first procedure would pay for that: this one is not counted.
         self.freeze(false);
-        let mut order = [
+        let mut order = vec![
             Procedure::FreezeAndSync,
             Procedure::Create,
             Procedure::First,
@@ -152,10 +163,18 @@ impl Bench {
             Procedure::Look,
             Procedure::Freeze,
         ];
+        let mut changed = vec![Procedure::Changed];
+        if self.earlier.is_some() {
+            order.insert(1, Procedure::Earlier);
+            changed.push(Procedure::EarlierChanged);
+        }
         let turn = number % order.len();
         order.rotate_left(turn);
-        for procedure in order.into_iter().chain([Procedure::Changed, Procedure::ByHand]) {
-            if procedure == Procedure::Changed {
+        let turn = number % changed.len();
+        changed.rotate_left(turn);
+        let first_after_change = changed[0];
+        for procedure in order.into_iter().chain(changed).chain([Procedure::ByHand]) {
+            if procedure == first_after_change {
                 self.change();
             }
             self.sync();
@@ -167,6 +186,8 @@ impl Bench {
                 Procedure::Create => self.create(),
                 Procedure::OneMoment => self.snapshot(&self.chsnap, &["--freeze", "all", "--one-moment"]).0.seconds,
                 Procedure::Changed => self.snapshot(&self.chsnap, &[]).0.seconds,
+                Procedure::Earlier => self.earlier(&["--freeze", "all"]),
+                Procedure::EarlierChanged => self.earlier(&[]),
                 Procedure::First => self.first(number),
             };
             round.insert(procedure, seconds);
@@ -231,6 +252,11 @@ impl Bench {
         let stages = seconds.iter().map(|(stage, seconds)| (stage.clone(), seconds.as_f64().unwrap_or(0.0)));
         self.series.stages.push(stages.collect());
         measured.seconds
+    }
+
+    fn earlier(&self, more: &[&str]) -> f64 {
+        let earlier = self.earlier.as_ref().expect("it was given");
+        self.snapshot(earlier, more).0.seconds
     }
 
     fn first(&self, number: usize) -> f64 {

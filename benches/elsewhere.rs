@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tests/support/engines/install
-//! cargo bench --bench elsewhere -- [--parts 1000] [--nights 5] [--gigabytes 4] [--output docs/benchmark-results.md]
+//! cargo bench --bench elsewhere -- [--parts 1000] [--nights 5] [--gigabytes 4] [--earlier PROGRAM]
+//!     [--output docs/benchmark-results.md]
 //! ```
 //!
 //! Root is needed: the other filesystems are an ext4 and an xfs in files, mounted for this program alone. Tools that are
@@ -49,6 +50,9 @@ struct Args {
     /// Measure only the series of nights, onto this existing folder of another filesystem
     #[arg(long, value_name = "DIR")]
     onto: Option<PathBuf>,
+    /// Measure this program as well, such as one of an earlier version, with a repository of its own
+    #[arg(long, value_name = "PROGRAM")]
+    earlier: Option<PathBuf>,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -139,6 +143,8 @@ type Row<T> = (&'static str, fn(&T) -> f64);
 /// A night of the series, once by each.
 struct Night {
     chsnap_seconds: f64,
+    /// The same of another program.
+    earlier_seconds: Option<f64>,
     /// Of two more snapshots, behind which nothing has changed: with `--compare files`, and without it.
     compared_seconds: f64,
     quiet_seconds: f64,
@@ -165,6 +171,14 @@ impl Bench<'_> {
         let chsnap = Chsnap::new(&self.disk.path().join(name)).url(&self.engine.url());
         chsnap.expect(0, &["init"]);
         chsnap
+    }
+
+    /// Another program to measure, with a repository of its own.
+    fn earlier(&self) -> Option<Chsnap> {
+        let earlier = Chsnap::new(&self.disk.path().join("earlier")).url(&self.engine.url());
+        let earlier = earlier.program(self.args.earlier.as_deref()?);
+        earlier.expect(0, &["init"]);
+        Some(earlier)
     }
 
     /// A snapshot of one table: seconds of the whole process, a `syncfs` in it, and its answer.
@@ -195,12 +209,17 @@ impl Bench<'_> {
         self.make_small(parts);
         let chsnap = self.chsnap("nights");
         let (first_seconds, first) = Self::create(&chsnap, "bench.small");
+        let earlier = self.earlier();
+        if let Some(earlier) = &earlier {
+            Self::create(earlier, "bench.small");
+        }
         let copier = self.copier();
         let shadow = self.freeze("bench.small", "night_0");
         let rsync_first = copier.rsync(&shadow, "night_0", None);
         copier.rsnapshot(&shadow);
         shell("rm -rf \"$0\"", &[&shadow]);
-        let nights: Vec<Night> = (1..=self.args.nights).map(|number| self.night(&chsnap, number)).collect();
+        let nights: Vec<Night> =
+            (1..=self.args.nights).map(|number| self.night(&chsnap, earlier.as_ref(), number)).collect();
         let spread = |of: fn(&Night) -> f64| Spread::of(nights.iter().map(of));
         writeln!(text, "\n### {filesystem}: a series of nights\n")?;
         writeln!(
@@ -227,6 +246,10 @@ impl Bench<'_> {
         if nights.iter().all(|night| night.rsnapshot_seconds.is_some()) {
             let what = "`rsnapshot` with `link_dest`, of what is frozen already";
             rows.insert(2, (what, |night| night.rsnapshot_seconds.unwrap_or(0.0)));
+        }
+        if earlier.is_some() {
+            let what = "`create` of the earlier program, its freeze included";
+            rows.insert(1, (what, |night| night.earlier_seconds.unwrap_or(0.0)));
         }
         for (what, seconds) in rows {
             let (own, ratio) =
@@ -278,7 +301,7 @@ impl Bench<'_> {
     }
 
     /// The same changes for both, who take turns in being the first.
-    fn night(&self, chsnap: &Chsnap, number: u32) -> Night {
+    fn night(&self, chsnap: &Chsnap, earlier: Option<&Chsnap>, number: u32) -> Night {
         let changed = self.args.parts / CHANGED_SHARE;
         let first = (number - 1) * changed;
         let before = self.parts_of("small");
@@ -310,6 +333,10 @@ impl Bench<'_> {
             } else {
                 (by_chsnap(), by_rsync())
             };
+        let earlier_seconds = earlier.map(|earlier| {
+            self.disk.taken_bytes();
+            Self::create(earlier, "bench.small").0
+        });
         // Nothing is new any more: the same night with each of the two comparisons, by turns.
         let again = |compare: &str| {
             let before = self.disk.calls();
@@ -332,6 +359,7 @@ impl Bench<'_> {
         let bare_seconds = copies::bare_links(&newest, &bare, self.disk.threads());
         let night = Night {
             chsnap_seconds,
+            earlier_seconds,
             compared_seconds,
             quiet_seconds,
             chsnap_bytes,

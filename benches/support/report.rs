@@ -11,21 +11,25 @@ pub(crate) enum Procedure {
     FreezeAndSync,
     Look,
     Create,
+    Earlier,
     OneMoment,
     First,
     Changed,
+    EarlierChanged,
     ByHand,
     Freeze,
 }
 
 impl Procedure {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::FreezeAndSync,
         Self::Look,
         Self::Create,
+        Self::Earlier,
         Self::OneMoment,
         Self::First,
         Self::Changed,
+        Self::EarlierChanged,
         Self::ByHand,
         Self::Freeze,
     ];
@@ -35,9 +39,11 @@ impl Procedure {
             Self::FreezeAndSync => "freeze+syncfs",
             Self::Look => "freeze+syncfs+look",
             Self::Create => "create",
+            Self::Earlier => "create, earlier program",
             Self::OneMoment => "create, one moment",
             Self::First => "first create",
             Self::Changed => "create, 2 % changed",
+            Self::EarlierChanged => "create, 2 % changed, earlier program",
             Self::ByHand => "by hand",
             Self::Freeze => "freeze",
         }
@@ -48,9 +54,11 @@ impl Procedure {
             Self::FreezeAndSync => "`FREEZE`, then `syncfs`",
             Self::Look => "the same, and during the `syncfs` bare calls that list, `stat` and read what is checked",
             Self::Create => "`chsnap create --freeze all`, the whole process",
+            Self::Earlier => "`create --freeze all` of the earlier program",
             Self::OneMoment => "`chsnap create --freeze all --one-moment`",
             Self::First => "`chsnap create` into a new repository",
             Self::Changed => "`chsnap create`, a part new in 2 % of the partitions",
+            Self::EarlierChanged => "the same of the earlier program",
             Self::ByHand => "by hand: `FREEZE`, `cp -rl`, `rm -rf`, `sync`",
             Self::Freeze => "`FREEZE` alone, nothing durable",
         }
@@ -77,6 +85,7 @@ pub(crate) struct Series {
 const STAGES: [&str; 9] = ["recover", "discover", "freeze", "place", "check", "seal", "index", "release", "total"];
 
 const RATIO_LIMIT: f64 = 1.15;
+const EARLIER_LIMIT: f64 = 1.03;
 const MEMORY_LIMIT_MB: f64 = 200.0;
 
 impl Series {
@@ -97,7 +106,8 @@ impl Series {
         writeln!(text, "\n{parts} parts, {files} files ({per_part:.1} in a part). Rounds: {}.\n", self.rounds.len())?;
         writeln!(text, "| What | Median s | Least to most | To the first line, pair by pair |")?;
         writeln!(text, "|---|---:|---:|---:|")?;
-        for procedure in Procedure::ALL {
+        let is_measured = |procedure: &Procedure| self.seconds(*procedure).next().is_some();
+        for procedure in Procedure::ALL.into_iter().filter(is_measured) {
             let Spread { least, median, most } = Spread::of(self.seconds(procedure));
             let ratio = self.ratio(procedure, Procedure::FreezeAndSync);
             writeln!(
@@ -135,6 +145,16 @@ impl Series {
             "- `create` had {memory:.0} MB of memory at most; {MEMORY_LIMIT_MB:.0} MB is {}.",
             answer(memory <= MEMORY_LIMIT_MB)
         )?;
+        if is_measured(&Procedure::Earlier) {
+            let all = self.ratio(Procedure::Create, Procedure::Earlier).median;
+            let changed = self.ratio(Procedure::Changed, Procedure::EarlierChanged).median;
+            writeln!(
+                text,
+                "- To the earlier program, pair by pair: {all:.2} times with `--freeze all`, {changed:.2} where 2 % have \
+                 changed; {EARLIER_LIMIT} is {}.",
+                answer(all.max(changed) <= EARLIER_LIMIT)
+            )?;
+        }
         let stages = STAGES.iter().map(|stage| {
             let seconds = Spread::of(self.stages.iter().filter_map(|stages| stages.get(*stage).copied())).median;
             format!("{stage} {seconds:.2}")

@@ -14,6 +14,7 @@ pub struct Chsnap {
     repo: PathBuf,
     url: String,
     env: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 /// The result of a command.
@@ -28,7 +29,7 @@ impl Chsnap {
     /// Creates a command for this repository; commands that need a server get the address of one that does not exist.
     pub fn new(repo: &Path) -> Self {
         // Port 9 is the discard service, on which no server answers.
-        Self { repo: repo.to_owned(), url: "http://127.0.0.1:9".to_owned(), env: Vec::new() }
+        Self { repo: repo.to_owned(), url: "http://127.0.0.1:9".to_owned(), env: Vec::new(), program: crate::program() }
     }
 
     #[must_use]
@@ -43,13 +44,20 @@ impl Chsnap {
         self
     }
 
+    /// Another program than the one under test, such as an earlier version.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.program);
+        self
+    }
+
     pub fn repo(&self) -> &Path {
         &self.repo
     }
 
     /// The command, not yet started.
     pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(crate::program());
+        let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CHSNAP_")) {
             command.env_remove(name);
         }
