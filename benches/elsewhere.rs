@@ -168,17 +168,22 @@ struct Night {
 
 impl Bench<'_> {
     fn chsnap(&self, name: &str) -> Chsnap {
-        let chsnap = Chsnap::new(&self.disk.path().join(name)).url(&self.engine.url());
+        self.repository(name, &testkit::program())
+    }
+
+    /// A repository on the other filesystem, and a program for it; what the program keeps about it on its host is on the
+    /// tables' own disk, as it is on a real host.
+    fn repository(&self, name: &str, program: &Path) -> Chsnap {
+        let state = self.engine.root().join("state").display().to_string();
+        let chsnap = Chsnap::new(&self.disk.path().join(name)).url(&self.engine.url()).program(program);
+        let chsnap = chsnap.env("XDG_STATE_HOME", &state);
         chsnap.expect(0, &["init"]);
         chsnap
     }
 
     /// Another program to measure, with a repository of its own.
     fn earlier(&self) -> Option<Chsnap> {
-        let earlier = Chsnap::new(&self.disk.path().join("earlier")).url(&self.engine.url());
-        let earlier = earlier.program(self.args.earlier.as_deref()?);
-        earlier.expect(0, &["init"]);
-        Some(earlier)
+        Some(self.repository("earlier", self.args.earlier.as_deref()?))
     }
 
     /// A snapshot of one table: seconds of the whole process, a `syncfs` in it, and its answer.

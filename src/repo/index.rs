@@ -129,13 +129,13 @@ impl Index {
     /// describes the current trees: a different manifest file, as after the repository was copied, invalidates it.
     #[must_use]
     pub fn holdings(&self, repository: &Repository) -> Holdings {
-        let read = |connection: &mut Connection| {
-            holdings_rows::read(connection, &stamps(repository)).unwrap_or_else(|error| {
-                tracing::debug!(%error, "the index does not tell what snapshots hold");
-                Holdings::default()
-            })
-        };
-        with_database(repository, &self.place, read).unwrap_or_default()
+        let stamps = stamps(repository);
+        let read = |connection: &Connection| holdings_rows::read(connection, &stamps);
+        let holdings = read_database(repository, &self.place, read).unwrap_or_else(|| Ok(Holdings::default()));
+        holdings.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the index does not tell what snapshots hold");
+            Holdings::default()
+        })
     }
 
     /// Stores what has changed in `holdings`, unless the index has changed since they were read; the next query then
@@ -155,8 +155,8 @@ impl Index {
     #[must_use]
     pub fn inodes(&self, repository: &Repository, id: SnapshotId) -> Option<InodeSet> {
         let stamp = stamp(repository, id).ok().flatten()?;
-        let read = |connection: &mut Connection| holdings_rows::read_inodes(connection, id, &stamp);
-        let inodes = with_database(repository, &self.place, read)?;
+        let read = |connection: &Connection| holdings_rows::read_inodes(connection, id, &stamp);
+        let inodes = read_database(repository, &self.place, read)?;
         inodes.inspect_err(|error| tracing::debug!(%error, "the index does not tell inodes")).ok()?
     }
 
@@ -164,8 +164,8 @@ impl Index {
     #[must_use]
     pub fn known_parts(&self, repository: &Repository, id: SnapshotId) -> Option<KnownParts> {
         let stamp = stamp(repository, id).ok().flatten()?;
-        let read = |connection: &mut Connection| known_parts::read(connection, id, &stamp);
-        let parts = with_database(repository, &self.place, read)?;
+        let read = |connection: &Connection| known_parts::read(connection, id, &stamp);
+        let parts = read_database(repository, &self.place, read)?;
         parts.inspect_err(|error| tracing::debug!(%error, "the index does not tell the parts of a snapshot")).ok()
     }
 
@@ -247,8 +247,10 @@ impl Index {
                 OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(&path, flags)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            check_owner(&connection, repository)?;
-            read(&connection).map(Some)
+            in_one_transaction(&connection, |connection| {
+                check_owner(connection, repository)?;
+                read(connection).map(Some)
+            })
         };
         places(repository).iter().find_map(|place| {
             peek(place).inspect_err(|error| tracing::debug!(%error, ?place, "the index does not open")).ok().flatten()
@@ -334,6 +336,25 @@ fn file(repository: &Repository, place: &IndexPlace) -> Option<PathBuf> {
 fn with_database<T>(repository: &Repository, place: &IndexPlace, work: impl FnOnce(&mut Connection) -> T) -> Option<T> {
     let path = file(repository, place)?;
     repository.database().with(&path, || connect(repository, place, &path), work)
+}
+
+/// As [`with_database`], for work that only reads.
+fn read_database<T>(
+    repository: &Repository,
+    place: &IndexPlace,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Option<rusqlite::Result<T>> {
+    with_database(repository, place, |connection| in_one_transaction(connection, read))
+}
+
+/// Reads from one state of the database. Outside a transaction each question locks the file, and unlocks it again: four
+/// system calls.
+fn in_one_transaction<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.unchecked_transaction()?;
+    read(&transaction)
 }
 
 fn connect(repository: &Repository, place: &IndexPlace, path: &Path) -> Option<Connection> {
@@ -495,7 +516,7 @@ impl IndexRow {
 /// Brings the index up to date; returns `None` if the database fails.
 fn refresh(repository: &Repository, connection: &mut Connection) -> Result<Option<Vec<Summary>>, RepoError> {
     let (ids, _) = repository.snapshot_ids()?;
-    let (known, gone) = match read(connection, &ids) {
+    let (known, gone) = match in_one_transaction(connection, |connection| read(connection, &ids)) {
         Ok(known) => known,
         Err(error) => {
             tracing::debug!(%error, "the index does not read");

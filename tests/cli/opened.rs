@@ -68,15 +68,39 @@ fn index_and_journal_are_opened_once_a_command() {
     }
 }
 
-/// How often a command opened the index, and each file of the journal to read it, as the kernel saw it.
-fn opened_by_calls(chsnap: &Chsnap, folder: &Path, arguments: &[&str]) -> BTreeMap<String, usize> {
+/// The system calls of these kinds that a command made.
+fn calls(chsnap: &Chsnap, folder: &Path, (kinds, arguments): (&str, &[&str])) -> String {
     let log = folder.join("calls");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-e", "trace=open,openat,openat2", "-o"]).arg(&log);
+    strace.args(["-f", "-qq", "-e", &format!("trace={kinds}"), "-o"]).arg(&log);
     let run = chsnap.under(strace, arguments).output().expect("strace starts");
     assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    fs::read_to_string(&log).expect("the calls")
+}
+
+#[test]
+fn the_index_is_not_locked_for_each_snapshot() {
+    let (folder, freezer, chsnap) = served_repository();
+    freezer.add_part("events", "all_1_1_0");
+    let locks = |arguments: &[&str]| {
+        calls(&chsnap, folder.path(), ("fcntl", arguments)).lines().filter(|call| call.contains("F_SETLK")).count()
+    };
+    let commands: [&[&str]; 4] = [&["create"], &["list"], &["usage"], &["prune", "--keep-last", "100", "--dry-run"]];
+    for _ in 0..4 {
+        chsnap.expect(0, &["create"]);
+    }
+    let few = commands.map(locks);
+    for _ in 0..12 {
+        chsnap.expect(0, &["create"]);
+    }
+    assert_eq!(commands.map(locks), few, "{commands:?}");
+    assert!(few.iter().all(|count| *count > 0), "{commands:?}: {few:?}");
+}
+
+/// How often a command opened the index, and each file of the journal to read it, as the kernel saw it.
+fn opened_by_calls(chsnap: &Chsnap, folder: &Path, arguments: &[&str]) -> BTreeMap<String, usize> {
     let mut opened = BTreeMap::new();
-    let calls = fs::read_to_string(&log).expect("the calls");
+    let calls = calls(chsnap, folder, ("open,openat,openat2", arguments));
     for call in calls.lines().filter(|call| !call.contains("= -1 ") && !call.contains("O_WRONLY")) {
         let Some(path) = call.split('"').nth(1) else { continue };
         let name = path.rsplit('/').next().unwrap_or(path);

@@ -174,10 +174,14 @@ impl Lab {
         })
     }
 
-    /// Runs a statement until it succeeds.
+    /// Runs a statement until it succeeds. A host that does not answer is waited for only a while each time.
     #[track_caller]
     fn send(&self, sql: &str, when: &str) {
-        until(when, || self.cluster.r1().try_query(sql));
+        let begun = Instant::now();
+        until(when, || self.cluster.r1().query_with(sql, &[("distributed_ddl_task_timeout", "20")]));
+        if begun.elapsed() > PATIENCE {
+            eprintln!("{when}: {sql} took {:?}", begun.elapsed());
+        }
     }
 
     /// Makes the state in which the restore begins.
