@@ -58,7 +58,7 @@ pub(super) fn add(connection: &mut Connection, added: Added<'_>) -> rusqlite::Re
     for (part, directory_bytes) in (added.parts)() {
         let id = match &part {
             RetainedPart::Unchanged(origin, live) => {
-                let was = last.as_ref().and_then(|last| last.parts.get(&digest_of(&PartKey::of_origin(origin))));
+                let was = last.as_ref().and_then(|last| last.find(&PartKey::of_origin(origin)));
                 let id = match was {
                     Some(was) if was.origin == digest_of(origin) => was.instance,
                     // Its table has been renamed.

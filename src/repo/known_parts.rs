@@ -1,6 +1,6 @@
 //! The parts of one snapshot as the index knows them: what a new snapshot needs to recognize unchanged parts.
 
-use std::collections::HashMap;
+use std::ops::Range;
 
 use rusqlite::Connection;
 use serde::Serialize;
@@ -32,22 +32,28 @@ pub struct KnownParts {
     pub(super) stamp: String,
     /// The generation of the index from which it was read.
     pub(super) generation: i64,
-    pub(super) parts: HashMap<TextDigest, KnownPart>,
+    /// Ordered by their keys, each key once.
+    parts: Vec<KnownPart>,
+    /// The states and links of all parts, one after the other.
+    encoded: Vec<u8>,
 }
 
 /// A part of which the index has the inodes.
 #[derive(Debug)]
 pub(super) struct KnownPart {
+    key: TextDigest,
     pub(super) instance: InstanceId,
     pub(super) origin: TextDigest,
     pub(super) bytes: u64,
     live: Option<EncodedLivePart>,
 }
 
-#[derive(Debug)]
+/// Where the state and the links of a part are in `encoded`: the state from `begin` on, then the links.
+#[derive(Clone, Copy, Debug)]
 struct EncodedLivePart {
-    state: Box<[u8]>,
-    links: Box<[u8]>,
+    begin: usize,
+    state_bytes: u32,
+    link_bytes: u32,
 }
 
 /// The facts that are needed to link a part without examining its files.
@@ -69,25 +75,31 @@ impl KnownParts {
     /// The part by which a live one is known; `None` if no state of that was kept.
     #[must_use]
     pub fn live_part(&self, record: &PartRecord) -> Option<KnownLivePart> {
-        let encoded = self.find(record)?.live.as_ref()?;
-        let state = LivePartState::from_bytes(&encoded.state)?;
-        Some(KnownLivePart { state, links: Links::from_bytes(encoded.links.to_vec())? })
+        let encoded = self.find(&PartKey::of(record))?.live?;
+        let links_begin = encoded.begin.checked_add(encoded.state_bytes as usize)?;
+        let links = links_begin..links_begin.checked_add(encoded.link_bytes as usize)?;
+        let bytes = |range: Range<usize>| self.encoded.get(range);
+        let state = LivePartState::from_bytes(bytes(encoded.begin..links_begin)?)?;
+        Some(KnownLivePart { state, links: Links::from_bytes(bytes(links)?.to_vec())? })
     }
 
     /// Whether the index has this part.
     #[must_use]
     pub fn has(&self, record: &PartRecord) -> bool {
-        self.find(record).is_some()
+        self.find(&PartKey::of(record)).is_some()
     }
 
-    fn find(&self, record: &PartRecord) -> Option<&KnownPart> {
-        self.parts.get(&digest_of(&PartKey::of(record)))
+    pub(super) fn find(&self, key: &PartKey) -> Option<&KnownPart> {
+        let key = digest_of(key);
+        let position = self.parts.binary_search_by(|part| part.key.cmp(&key)).ok()?;
+        self.parts.get(position)
     }
 
     /// Drops the states and links, which are of no use once all parts are placed.
     #[must_use]
     pub fn without_states(mut self) -> Self {
-        self.parts.values_mut().for_each(|part| part.live = None);
+        self.parts.iter_mut().for_each(|part| part.live = None);
+        self.encoded = Vec::new();
         self
     }
 }
@@ -95,20 +107,35 @@ impl KnownParts {
 /// Reads the parts of the snapshot whose manifest has this stamp; none if the index lacks it.
 pub(super) fn read(connection: &Connection, snapshot: SnapshotId, stamp: &str) -> rusqlite::Result<KnownParts> {
     let generation = generation_of(connection)?;
-    let mut parts = HashMap::new();
+    let (mut parts, mut encoded) = (Vec::new(), Vec::new());
     if let Some(holding) = read_holding(connection, snapshot, stamp)? {
         read_rows(connection, "id, origin, live, links", holding.runs(), |row| {
             if let Ok(origin) = serde_json::from_str::<InstanceOrigin>(row.get_ref(1)?.as_str().unwrap_or_default()) {
-                let instance = row.get(0)?;
-                let live = match row.get::<_, Option<Box<[u8]>>>(2)? {
-                    Some(state) => Some(EncodedLivePart { state, links: row.get(3)? }),
+                let live = match row.get_ref(2)?.as_blob_or_null()? {
+                    Some(state) => add(&mut encoded, state, row.get_ref(3)?.as_blob()?),
                     None => None,
                 };
-                let part = KnownPart { instance, origin: digest_of(&origin), bytes: origin.bytes, live };
-                parts.insert(digest_of(&PartKey::of_origin(&origin)), part);
+                let key = digest_of(&PartKey::of_origin(&origin));
+                parts.push(KnownPart {
+                    key,
+                    instance: row.get(0)?,
+                    origin: digest_of(&origin),
+                    bytes: origin.bytes,
+                    live,
+                });
             }
             Ok(())
         })?;
     }
-    Ok(KnownParts { snapshot, stamp: stamp.to_owned(), generation, parts })
+    parts.sort_by_key(|part| part.key);
+    parts.dedup_by_key(|part| part.key);
+    Ok(KnownParts { snapshot, stamp: stamp.to_owned(), generation, parts, encoded })
+}
+
+fn add(encoded: &mut Vec<u8>, state: &[u8], links: &[u8]) -> Option<EncodedLivePart> {
+    let begin = encoded.len();
+    let (state_bytes, link_bytes) = (u32::try_from(state.len()).ok()?, u32::try_from(links.len()).ok()?);
+    encoded.extend_from_slice(state);
+    encoded.extend_from_slice(links);
+    Some(EncodedLivePart { begin, state_bytes, link_bytes })
 }
