@@ -67,7 +67,7 @@ pub use rows::FunctionRow;
 pub use state::{access_names, executable_functions, state_settings, user_directories};
 pub use survey::{
     DetachedTableRow, ServerDefinitions, ServerIdentity, StatesOfParts, definitions, detached_tables, functions,
-    identity, old_parts_lifetime, states_of_parts, survey, survey_again, survey_table,
+    identity, old_parts_lifetime, states_of_parts, survey, survey_again, survey_in, survey_table,
 };
 pub use transport::{Request, Server};
 pub use waiting::{runs, waits_on};

@@ -160,7 +160,7 @@ pub(super) struct MacroRow {
 /// A number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct CountRow {
-    #[serde(deserialize_with = "number")]
+    #[serde(alias = "chsnap_count", deserialize_with = "number")]
     pub(super) count: u64,
 }
 

@@ -22,7 +22,7 @@ use super::rows::{
     FunctionName, FunctionRow, ListingRow, MemoryRow, MutationRow, PartRow, PendingRow, StatesRow, TableRow,
 };
 use super::sql;
-use super::transport::Server;
+use super::transport::{Listed, Server};
 
 /// The identity of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,7 +70,15 @@ pub fn identity(server: &Server) -> Result<ServerIdentity, ServerError> {
 /// # Errors
 /// If the server does not answer.
 pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError> {
-    look(server, with_system, None)
+    survey_in(server, with_system, &databases(server)?)
+}
+
+/// As [`survey`], where the databases have been read already.
+///
+/// # Errors
+/// If the server does not answer.
+pub fn survey_in(server: &Server, with_system: bool, databases: &[DatabaseRow]) -> Result<Catalog, ServerError> {
+    look(server, with_system, databases, None)
 }
 
 /// Repeats [`survey`]: parts are listed only for tables whose list has changed on the server since the earlier look.
@@ -78,7 +86,7 @@ pub fn survey(server: &Server, with_system: bool) -> Result<Catalog, ServerError
 /// # Errors
 /// If the server does not answer.
 pub fn survey_again(server: &Server, with_system: bool, earlier: &CatalogFingerprint) -> Result<Catalog, ServerError> {
-    look(server, with_system, Some(earlier))
+    look(server, with_system, &databases(server)?, Some(earlier))
 }
 
 /// Engines whose rows are in memory only.
@@ -90,10 +98,14 @@ const DISTRIBUTED: &str = "Distributed";
 /// If more tables than this are requested, the parts of all tables are listed.
 const TABLES_LISTED_BY_NAME: usize = 100;
 
-fn look(server: &Server, with_system: bool, earlier: Option<&CatalogFingerprint>) -> Result<Catalog, ServerError> {
+fn look(
+    server: &Server,
+    with_system: bool,
+    databases: &[DatabaseRow],
+    earlier: Option<&CatalogFingerprint>,
+) -> Result<Catalog, ServerError> {
     let features = server.features();
-    let databases = databases(server)?;
-    let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system, &remote(&databases)), &[])?;
+    let tables: Vec<TableRow> = tables(server, &sql::tables(features, with_system, &remote(databases)), &[])?;
     let mutations: Vec<MutationRow> =
         if features.has_table("mutations") { server.list(&sql::mutations(features, with_system))? } else { Vec::new() };
     let mut catalog = catalog(tables, mutations);
@@ -139,7 +151,7 @@ pub fn survey_table(server: &Server, name: &TableName) -> Result<Option<Table>, 
     let mut catalog = catalog(tables, mutations);
     list_parts(server, &mut catalog, true, std::slice::from_ref(name))?;
     let databases = if is_behind_overlay(&catalog) { databases(server)? } else { Vec::new() };
-    finish(&mut catalog, databases);
+    finish(&mut catalog, &databases);
     Ok(catalog.tables.into_iter().next())
 }
 
@@ -164,7 +176,7 @@ fn list_parts(
         // The parts that are not listed again were read before.
         let begun = read_before.map_or(asked, |read| read.begun);
         catalog.parts_read = Some(ReadingTime { begun, ended: Instant::now() });
-        Ok(((), rows))
+        Ok(Listed { answer: (), rows, count: None })
     })
 }
 
@@ -230,14 +242,14 @@ fn is_behind_overlay(catalog: &Catalog) -> bool {
 }
 
 /// Removes unusable tables, and completes the data that an Overlay database does not show.
-fn finish(catalog: &mut Catalog, databases: Vec<DatabaseRow>) {
+fn finish(catalog: &mut Catalog, databases: &[DatabaseRow]) {
     let unusable: HashSet<&TableName> = catalog.unusable.iter().map(|(name, _)| name).collect();
     catalog.tables.retain(|table| !unusable.contains(table.name()));
     catalog.tables.sort_by(|a, b| a.key.cmp(&b.key));
     if is_behind_overlay(catalog) {
-        look_behind_overlays(catalog, &databases);
+        look_behind_overlays(catalog, databases);
     }
-    catalog.engines = databases.into_iter().map(|database| (database.name, database.engine)).collect();
+    catalog.engines = databases.iter().map(|database| (database.name.clone(), database.engine.clone())).collect();
 }
 
 /// The parts that a server has now and that an earlier look has listed.
@@ -278,10 +290,10 @@ fn listings(
     let asking = server.asking(&[]);
     let (rows, read) = server.counted(&list, asking, || {
         let begun = Instant::now();
-        let rows: Vec<ListingRow> = server.listed(&list, asking)?;
+        let (rows, count): (Vec<ListingRow>, _) = server.listed_and_counted(&list, asking)?;
         let read = ReadingTime { begun, ended: Instant::now() };
         let parts = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.parts));
-        Ok(((rows, read), parts))
+        Ok(Listed { answer: (rows, read), rows: parts, count })
     })?;
     let listing =
         |row: ListingRow| (TableName::new(row.database, row.table), PartListSummary { parts: row.parts, sum: row.sum });
@@ -306,11 +318,11 @@ pub fn states_of_parts(server: &Server, with_system: bool) -> Result<StatesOfPar
     let asking = server.asking(&[]);
     let (rows, read) = server.counted(&list, asking, || {
         let begun = Instant::now();
-        let rows: Vec<StatesRow> = server.listed(&list, asking)?;
+        let (rows, count): (Vec<StatesRow>, _) = server.listed_and_counted(&list, asking)?;
         let read = ReadingTime { begun, ended: Instant::now() };
         let of_row = |row: &StatesRow| row.active_parts.saturating_add(row.inactive_parts);
         let parts = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(of_row(row)));
-        Ok(((rows, read), parts))
+        Ok(Listed { answer: (rows, read), rows: parts, count })
     })?;
     let states = |row: StatesRow| {
         let active = PartListSummary { parts: row.active_parts, sum: row.active_sum };

@@ -85,6 +85,15 @@ impl Request<'_> {
     }
 }
 
+/// One reading of a list.
+pub(super) struct Listed<T> {
+    pub(super) answer: T,
+    /// The number of rows from which the answer is made.
+    pub(super) rows: u64,
+    /// The number that the answer should have been made from, if the same statement told it.
+    pub(super) count: Option<u64>,
+}
+
 /// How often a waiting statement checks whether the program was told to stop.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -202,9 +211,8 @@ impl Server {
         asking: QueryOptions<'_>,
     ) -> Result<Vec<T>, ServerError> {
         self.counted(list, asking, || {
-            let rows: Vec<T> = self.listed(list, asking)?;
-            let count = rows.len() as u64;
-            Ok((rows, count))
+            let (rows, count): (Vec<T>, _) = self.listed_and_counted(list, asking)?;
+            Ok(Listed { rows: rows.len() as u64, answer: rows, count })
         })
     }
 
@@ -220,6 +228,26 @@ impl Server {
         self.answers(&asked(&list.rows(), asking), Reads::List(list.table()))
     }
 
+    /// Reads a list and, in the same statement, the number of rows from which it is made. That number is `None` if the
+    /// list is empty, because it comes with each row.
+    ///
+    /// # Errors
+    /// As [`Server::list`].
+    pub(super) fn listed_and_counted<T: DeserializeOwned>(
+        &self,
+        list: &List,
+        asking: QueryOptions<'_>,
+    ) -> Result<(Vec<T>, Option<u64>), ServerError> {
+        let sql = list.counted_rows();
+        let mut answer = Vec::new();
+        self.receive(&asked(&sql, asking), Reads::List(list.table()), |piece| answer.extend_from_slice(piece))?;
+        let mut lines = lines(&answer).peekable();
+        // A bridge may answer without the column that it does not know.
+        let count = lines.peek().and_then(|line| parse_row::<CountRow>(&sql, line).ok());
+        let rows = lines.map(|line| parse_row(&sql, line)).collect::<Result<_, _>>()?;
+        Ok((rows, count.map(|row| row.count)))
+    }
+
     /// The number of rows from which a list is made.
     ///
     /// # Errors
@@ -231,7 +259,7 @@ impl Server {
     }
 
     /// Reads a list with `read`, which also returns the number of rows from which it is made, and compares that with
-    /// the list's count.
+    /// the list's count, which is queried unless `read` returns it as well.
     ///
     /// # Errors
     /// As [`Server::list`].
@@ -239,7 +267,7 @@ impl Server {
         &self,
         list: &List,
         asking: QueryOptions<'_>,
-        read: impl FnMut() -> Result<(T, u64), ServerError>,
+        read: impl FnMut() -> Result<Listed<T>, ServerError>,
     ) -> Result<T, ServerError> {
         whole(list.table(), read, || self.count(list, asking))
     }
@@ -292,8 +320,7 @@ impl Server {
         // Collected in one buffer and parsed after its end: an endless answer must not become a list of endless rows.
         let mut answer = Vec::new();
         self.receive(request, reads, |piece| answer.extend_from_slice(piece))?;
-        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| parse_row(request.sql, line)).collect()
+        lines(&answer).map(|line| parse_row(request.sql, line)).collect()
     }
 
     /// Passes on an answer as it arrives.
@@ -480,13 +507,13 @@ pub(super) fn asked<'a>(sql: &'a str, asking: QueryOptions<'a>) -> Request<'a> {
 /// Retries until at least as many rows are read as were counted before or after.
 fn whole<T>(
     table: &str,
-    mut read: impl FnMut() -> Result<(T, u64), ServerError>,
+    mut read: impl FnMut() -> Result<Listed<T>, ServerError>,
     count: impl Fn() -> Result<u64, ServerError>,
 ) -> Result<T, ServerError> {
     let (mut before, mut last, mut same, mut listings) = (u64::MAX, None, 0, 0);
     loop {
-        let (answer, rows) = read()?;
-        let after = count()?;
+        let Listed { answer, rows, count: counted } = read()?;
+        let after = counted.map_or_else(&count, Ok)?;
         let at_least = after.min(before);
         if rows >= at_least {
             return Ok(answer);
@@ -515,6 +542,11 @@ fn first_line(answer: &str) -> String {
     line.chars().take(500).collect()
 }
 
+/// The rows of an answer.
+fn lines(answer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
 fn parse_row<T: DeserializeOwned>(sql: &str, line: &[u8]) -> Result<T, ServerError> {
     // Bytes that are not UTF-8 become U+FFFD; a table with such a name is reported, never frozen.
     let line = String::from_utf8_lossy(line);
@@ -538,7 +570,7 @@ fn beginning(sql: &str) -> String {
 mod tests {
     use std::cell::Cell;
 
-    use super::{beginning, exception_code, whole};
+    use super::{Listed, beginning, exception_code, whole};
     use crate::server::error::ServerError;
 
     /// Reads lists of these lengths, and these counts; the last of each is repeated.
@@ -549,7 +581,11 @@ mod tests {
             at.set(at.get() + 1);
             value
         };
-        whole("parts", || Ok((asked.get() as u64 + 1, next(rows, &asked))), || Ok(next(counts, &counted)))
+        whole(
+            "parts",
+            || Ok(Listed { answer: asked.get() as u64 + 1, rows: next(rows, &asked), count: None }),
+            || Ok(next(counts, &counted)),
+        )
     }
 
     #[test]

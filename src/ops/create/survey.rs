@@ -17,16 +17,15 @@ pub(super) struct ServerSurvey {
 }
 
 pub(super) fn survey(server: &Server, selection: &TableSelection) -> Result<ServerSurvey, OpError> {
+    let databases = server::databases(server)?;
     // These facts do not change meanwhile: they are read concurrently with the list of parts, which takes longest.
-    let about = || -> Result<_, server::ServerError> {
-        Ok((server::identity(server)?, server::disks(server)?, server::databases(server)?))
-    };
+    let about = || -> Result<_, server::ServerError> { Ok((server::identity(server)?, server::disks(server)?)) };
     let (about, catalog) = std::thread::scope(|scope| {
         let about = scope.spawn(about);
-        let catalog = server::survey(server, selection.names_system());
+        let catalog = server::survey_in(server, selection.names_system(), &databases);
         (about.join().expect("asking the server does not panic"), catalog)
     });
-    let ((identity, disks, databases), catalog) = (about?, catalog?);
+    let ((identity, disks), catalog) = (about?, catalog?);
     Ok(ServerSurvey { identity, databases, disks, catalog })
 }
 
