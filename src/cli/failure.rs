@@ -323,6 +323,10 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
         }
+        OpError::NoSuchPartition { .. } => {
+            "a partition is named by its id, with which the names of its parts begin: SELECT DISTINCT partition, partition_id \
+             FROM system.parts shows both"
+        }
         OpError::NotInSnapshot { .. } => "chsnap show lists the tables of a snapshot, which are named database.table",
         OpError::SnapshotDamaged { .. } => {
             "nothing was restored; --table and --partition choose what is sound, an older snapshot may have the part, and the \
