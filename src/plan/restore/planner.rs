@@ -8,7 +8,7 @@ use crate::plan::{DefinitionKind, Mapping, ObjectKind, ParsedDefinition, Verb};
 
 use super::compare::{PartState, compare_parts};
 use super::expiry::Expired;
-use super::hold::held_settings;
+use super::hold::{held_settings, holds_itself};
 use super::loss::{Loss, ReplacedScope, Stored, losses};
 use super::missing::{name_missing, stay};
 use super::not_run::{not_run, warning as not_run_warning};
@@ -511,7 +511,8 @@ impl RestorePlanner<'_> {
             plan.ttl_statements = stored.ttl_statements(&quoted);
         }
         let has_ttl = definition.has_ttl() && self.options.what != RestoreContent::Schema;
-        if has_ttl && plan.held.is_empty() && !self.target.hold_settings.is_empty() {
+        let is_unheld = plan.held.is_empty() && !holds_itself(definition);
+        if has_ttl && is_unheld && !self.target.hold_settings.is_empty() {
             let message = "rows past their TTL may be dropped before they are compared";
             plan.warnings.push(Warning::new(WarningKind::TtlNotHeld, message));
         }
