@@ -415,6 +415,38 @@ fn old_names_that_stay_in_a_copy_are_named() {
 }
 
 #[test]
+fn a_table_of_the_sessions_database_is_named_if_it_gets_another_name() {
+    if !Kind::V18.is_installed() {
+        eprintln!("SKIPPED: ClickHouse 18.16 is not installed");
+        return;
+    }
+    let engine = Engine::start(Kind::V18);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.src (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.src SELECT number FROM numbers(9)");
+    engine.query("CREATE TABLE src (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO src SELECT number FROM numbers(4)");
+    engine.query("CREATE TABLE lab.merged (k UInt64) ENGINE = Merge(currentDatabase(), '^src$')");
+    engine.query("CREATE VIEW lab.seen AS SELECT k FROM merge(currentDatabase(), '^src$')");
+    assert_eq!(engine.query("SELECT count() FROM lab.merged"), "4", "the database of the session that made it");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let report = chsnap.json(3, &["restore", "latest", "--rename-db", "lab=other", "--yes"]);
+    for name in ["merged", "seen"] {
+        let warnings = &table(&report, name)["warnings"];
+        assert!(warnings.to_string().contains("names currentDatabase()"), "{report:#}");
+    }
+    assert_eq!(table(&report, "src")["warnings"], serde_json::json!([]), "{report:#}");
+    // The new one does not read its own database either.
+    assert_eq!(engine.query("SELECT count() FROM other.merged"), "4");
+    // In its own place it is what it was.
+    engine.query("DROP TABLE lab.merged");
+    let report = chsnap.json(0, &["restore", "latest", "--table", "lab.merged", "--yes"]);
+    assert_eq!(table(&report, "merged")["warnings"], serde_json::json!([]), "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM lab.merged"), "4");
+}
+
+#[test]
 fn a_table_whose_own_definition_holds_it_is_restored_without_a_warning() {
     let engine = Engine::start(Kind::V26);
     engine.query("CREATE DATABASE lab");

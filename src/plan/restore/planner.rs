@@ -249,12 +249,18 @@ fn map_names(plan: &mut RestorePlan, sources: &[SourceItem], options: &RestoreOp
     plan.mapping.databases = options.renames.databases().clone();
 }
 
-/// Warns about every created object in which an old name remains: it would read or write live data.
+/// Warns about every created object in which an old name remains, or that names the database of the session: it would
+/// read or write live data.
 fn name_unresolved(plan: &mut RestorePlan) {
     for table in plan.tables.iter_mut().filter(|table| table.action.changes_server()) {
         let left = table.definition.as_ref().map(|definition| definition.unresolved(&plan.mapping)).unwrap_or_default();
         if !left.is_empty() {
             let message = format!("its definition still names {}", left.join(", "));
+            table.warnings.push(Warning::new(WarningKind::OldNameLeft, message));
+        }
+        if table.definition.as_ref().is_some_and(ParsedDefinition::names_session_database) {
+            let message = "its definition names currentDatabase(), which is the database of the session that makes or \
+                           reads it, and not its new one";
             table.warnings.push(Warning::new(WarningKind::OldNameLeft, message));
         }
     }
