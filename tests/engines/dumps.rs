@@ -522,6 +522,36 @@ fn rows_that_are_in_memory_or_hidden_from_the_user_are_named() {
     check_hidden_rows("<access_management>1</access_management>", "row policies");
 }
 
+#[test]
+fn the_rows_of_a_live_table_are_asked_once_in_a_plan() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    for (table, kind) in [("chosen", "Set"), ("joined", "Join(ANY, LEFT, k)"), ("log", "Log")] {
+        engine.query(&format!("CREATE TABLE lab.{table} (k UInt64, v UInt8) ENGINE = {kind}"));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number, 1 FROM numbers(10)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for table in ["chosen", "joined", "log"] {
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number + 100, 1 FROM numbers(10)"));
+    }
+    let front = Front::start(&engine.url(), |_| Reply::Same);
+    let planned = chsnap.url(front.url()).json(3, &["restore", "latest", "--dry-run"]);
+    assert_eq!(planned["warnings"].as_array().map(Vec::len), Some(3), "{planned:#}");
+    let seen: Vec<String> = front.seen().iter().map(|sql| sql.replace(['`', '"'], "")).collect();
+    let asked = |parts: [&str; 2]| seen.iter().filter(|sql| parts.iter().all(|part| sql.contains(part))).count();
+    for table in ["chosen", "joined", "log"] {
+        let totals = asked(["total_rows", &format!("name = '{table}'")]);
+        let counts = asked(["count()) AS count FROM", &format!("lab.{table}")]);
+        let expected = if table == "chosen" { (1, 0) } else { (1, 1) };
+        assert_eq!((totals, counts), expected, "{table}: {seen:#?}");
+    }
+}
+
 fn check_hidden_rows(rights: &str, reason: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let users = folder.path().join("users.xml");
