@@ -268,7 +268,7 @@ pub enum OpError {
     /// A foreign tree cannot become a snapshot.
     #[error(transparent)]
     Import(#[from] ImportError),
-    /// Parts of a foreign tree are not intact.
+    /// No table of a foreign tree is intact.
     #[error("the tree is damaged: {}", damage_of(.damage))]
     ImportDamaged {
         /// Every damaged part.
