@@ -229,8 +229,7 @@ impl From<OpError> for CommandFailure {
             OpError::SnapshotDamaged { .. }
             | OpError::PullDamaged { .. }
             | OpError::Remote(RemoteError::Damaged { .. })
-            | OpError::ImportDamaged { .. }
-            | OpError::Import(ImportError::File { .. }) => DAMAGED,
+            | OpError::ImportDamaged { .. } => DAMAGED,
             error if error.is_guard() => GUARD,
             _ => FAILED,
         };
@@ -323,13 +322,19 @@ fn hint(error: &OpError) -> Option<String> {
         OpError::NothingNamed { .. } => {
             "chsnap create --dry-run --json lists tables and partitions; tables are named database.table, with * and ?"
         }
+        OpError::NoSuchPartition { .. } => {
+            "a partition is named by its id, with which the names of its parts begin: SELECT DISTINCT partition, partition_id \
+             FROM system.parts shows both"
+        }
         OpError::NotInSnapshot { .. } => "chsnap show lists the tables of a snapshot, which are named database.table",
         OpError::SnapshotDamaged { .. } => {
             "nothing was restored; --table and --partition choose what is sound, an older snapshot may have the part, and the \
              next chsnap create takes it again where the live one is intact"
         }
         OpError::TargetNotEmpty { .. } => "name an empty directory, or one that does not exist",
-        OpError::ImportDamaged { .. } => TAKE_SOUND,
+        OpError::ImportDamaged { .. } => {
+            "nothing was imported: no table of the tree is intact; an older backup may have them"
+        }
         OpError::Import(error) => return import_hint(error).map(str::to_owned),
         OpError::SameHash { .. } => {
             "chsnap verify finds a damaged one; --table leaves a table out, and without --native no file is taken for another"
@@ -354,9 +359,6 @@ fn hint(error: &OpError) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The hint for a tree in which something is damaged.
-const TAKE_SOUND: &str = "nothing was imported; --table takes the tables that are sound";
-
 fn import_hint(error: &ImportError) -> Option<&'static str> {
     Some(match error {
         ImportError::Unknown { .. } => {
@@ -366,8 +368,6 @@ fn import_hint(error: &ImportError) -> Option<&'static str> {
         ImportError::NoDirectory { .. } => "unpack an archive first, and name the directory",
         ImportError::InRepository { .. } => "chsnap restore reads snapshots; import reads what others made",
         ImportError::Based { .. } => "BACKUP without base_backup makes a whole one",
-        ImportError::Twice { .. } => "name the directory of one freeze, and of one disk",
-        ImportError::File { .. } => TAKE_SOUND,
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use chsnap::model::{Label, TableName};
 use chsnap::ops::import::{ImportReport, ImportRequest, PreparedImport, prepare_import};
-use chsnap::plan::TablePattern;
+use chsnap::plan::{ImportedTable, Refusal, TablePattern};
 
 use super::documents::{ImportDocument, ImportSourceRow, ImportedTableRow};
 use super::given_text::check_name;
@@ -99,7 +99,7 @@ fn show_plan(prepared: &PreparedImport<'_>, source: ImportSourceRow, output: &Ou
             parts: table.parts.len() as u64,
             rows: None,
             bytes: None,
-            reason: table.skipped.as_ref().or(table.data_left.as_ref()).cloned(),
+            reason: reason(table).map(str::to_owned),
         });
         let document = ImportDocument {
             table_list: tables.collect(),
@@ -110,7 +110,7 @@ fn show_plan(prepared: &PreparedImport<'_>, source: ImportSourceRow, output: &Ou
     }
     let columns = [("TABLE", Left), ("ENGINE", Left), ("PARTS", Right), ("NOTES", Left)];
     let rows = plan.tables.iter().map(|table| {
-        let reason = table.skipped.as_deref().or(table.data_left.as_deref()).unwrap_or_default();
+        let reason = reason(table).unwrap_or_default();
         vec![
             named(&table.name),
             render::safe(&table.engine, 40),
@@ -182,6 +182,11 @@ fn show_report(
     ));
     notes(made, output);
     output.warnings(warnings);
+}
+
+/// Why a table, or its rows, are not taken.
+fn reason(table: &ImportedTable) -> Option<&str> {
+    table.skipped.as_ref().map(Refusal::reason).or(table.data_left.as_deref())
 }
 
 fn notes(made: &[String], output: &Output) {

@@ -1,15 +1,19 @@
 //! Brings parts of a foreign tree into a snapshot: linked where links work, else copied, and compared with the list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::checksums::FileHash;
+use crate::checksums::{Checksums, FileHash};
 use crate::fs::{ContentDigest, CopyOptions, Dir, ErrorKind, FsError, Hashing, ReadOptions, Stat, if_found};
 use crate::plan::{BackupChecksum, SourceFile};
 
 use super::copied_part::CopyPartError;
+use super::inspect::{CHECKSUMS, CHECKSUMS_LIMIT_BYTES};
 use super::native_files::{HashedPart, hash_part};
+use super::packed::PACKED;
 use super::restore::{RestoreMode, RestorePartError, RestoredPart};
 
 /// Opened directories of a tree: the files of a part are mostly in one directory.
@@ -158,6 +162,22 @@ pub fn differs_from_list(part: &Dir, files: &[SourceFile], was_copied: bool) -> 
         }
     }
     Ok(None)
+}
+
+/// The first file that the `checksums.txt` of a part has and the list of a backup does not name; `None` if there is none,
+/// or if it cannot be parsed.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn lacks_by_checksums(dirs: &mut TreeDirs<'_>, files: &[SourceFile]) -> Result<Option<String>, FsError> {
+    let find = |name: &str| files.iter().find(|file| file.path == Path::new(name));
+    let listed = find(CHECKSUMS).filter(|_| find(PACKED).is_none());
+    let Some(from) = listed.and_then(|file| file.from.as_ref()) else { return Ok(None) };
+    let text = dirs.above(from)?.read(from.file_name().unwrap_or_default(), CHECKSUMS_LIMIT_BYTES)?;
+    let Ok(checksums) = Checksums::parse(&text) else { return Ok(None) };
+    let tops: HashSet<&[u8]> = files.iter().filter_map(|file| file.path.iter().next()).map(OsStr::as_bytes).collect();
+    let lacking = checksums.iter().find(|(name, _)| !tops.contains(name.as_bytes()));
+    Ok(lacking.map(|(name, _)| format!("its file {name} is missing, which its {CHECKSUMS} lists")))
 }
 
 fn checksum(hash: FileHash) -> BackupChecksum {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exec::{CopyPartError, ExecError, RestorePartError};
 use crate::fs::{CopyError, ErrorKind, FsError};
-use crate::model::{PartName, SnapshotId, TableName, count, size, thousands};
+use crate::model::{PartName, PartitionId, SnapshotId, TableName, count, size, thousands};
 use crate::plan::{CopyRefusal, ReferenceError, TableRefusal, TableSkipReason};
 use crate::remote::RemoteError;
 use crate::repo::RepoError;
@@ -200,6 +200,12 @@ pub enum OpError {
         /// The requested names.
         names: Vec<String>,
     },
+    /// No wanted table of the snapshot has these partitions.
+    #[error("no wanted table of the snapshot has the partition {}", .partitions.iter().map(|id| format!("{:?}", id.0)).collect::<Vec<_>>().join(", or "))]
+    NoSuchPartition {
+        /// The requested partitions.
+        partitions: Vec<PartitionId>,
+    },
     /// The server does not know the cluster.
     #[error("the server knows no cluster {cluster}; it knows {}", if .known.is_empty() { "none".to_owned() } else { .known.join(", ") })]
     NoCluster {
@@ -262,7 +268,7 @@ pub enum OpError {
     /// A foreign tree cannot become a snapshot.
     #[error(transparent)]
     Import(#[from] ImportError),
-    /// Parts of a foreign tree are not intact.
+    /// No table of a foreign tree is intact.
     #[error("the tree is damaged: {}", damage_of(.damage))]
     ImportDamaged {
         /// Every damaged part.

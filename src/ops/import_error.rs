@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{PartName, TableName};
 use crate::plan::BackupListError;
 
 /// Why a tree cannot become a snapshot.
@@ -56,12 +55,6 @@ pub enum ImportError {
         /// The problem with it.
         what: &'static str,
     },
-    /// A file that its list names does not exist, or differs.
-    #[error("{} {}", .path.display(), Self::NOT_AS_LISTED)]
-    File {
-        /// The file.
-        path: PathBuf,
-    },
     /// It needs another backup.
     #[error("{} is based on another backup, without which it is not whole", .path.display())]
     Based {
@@ -94,17 +87,22 @@ pub enum ImportError {
         /// The tree.
         path: PathBuf,
     },
-    /// It contains a part twice.
-    #[error("{table} has two parts {part}: of two disks, or of two freezes")]
-    Twice {
-        /// The table.
-        table: TableName,
-        /// The part.
-        part: PartName,
+    /// Every table in it that could have rows is skipped.
+    #[error("{} has no table that can be taken: {}", .path.display(), Self::first_of(.reasons))]
+    NothingTaken {
+        /// The tree.
+        path: PathBuf,
+        /// A sentence about each skipped table.
+        reasons: Vec<String>,
     },
 }
 
 impl ImportError {
+    fn first_of(reasons: &[String]) -> String {
+        let first = reasons.first().cloned().unwrap_or_default();
+        if reasons.len() > 1 { format!("{first}, and {} more", reasons.len() - 1) } else { first }
+    }
+
     /// The problem with a listed file, as text that follows the file's path.
     pub(in crate::ops) const NOT_AS_LISTED: &'static str = "is missing, or is not the file in the list of the backup";
 }

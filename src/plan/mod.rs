@@ -61,7 +61,7 @@ pub use freeze::{FreezeScope, PlannedSource, RemoteParts, TableFreeze, WantedSta
 pub use growth::{Growth, Sample, growth};
 pub use holders::{HolderSets, Holders, SetId};
 pub use import::{
-    ImportKind, ImportPlan, ImportSource, ImportedDatabase, ImportedTable, PartFilesSource, PathInTree,
+    ImportKind, ImportPlan, ImportSource, ImportedDatabase, ImportedTable, PartFilesSource, PathInTree, Refusal,
     SourceDefinition, SourceFile, SourcePart, place_in_tree, plan_import, relative_path,
 };
 pub use judge::{

@@ -144,8 +144,12 @@ fn hostile_trees_of_clickhouse_backup_and_of_shadow_change_nothing() {
     fs::create_dir_all(backup.join("metadata/d")).expect("made");
     fs::write(backup.join("metadata.json"), "{}").expect("written");
     fs::write(backup.join("metadata/d/t.json"), table("all_1_1_0", "../../../outside")).expect("written");
-    let skipped = chsnap.json(3, &["import", text(&backup), "--dry-run"]);
-    assert!(skipped["warnings"].to_string().contains("d.t is skipped"), "{skipped:#}");
+    let run = chsnap.expect(12, &["import", text(&backup), "--dry-run"]);
+    assert!(
+        run.stderr.contains("its part all_1_1_0 on the disk ../../../outside is not in the tree"),
+        "{}",
+        run.stderr
+    );
     // Frozen parts of a table that no definition knows, and a database that is a link to elsewhere.
     let shadow = folder.path().join("shadow");
     fs::create_dir_all(shadow.join("store/abc/abc00000-0000-4000-8000-000000000001/all_1_1_0")).expect("made");
@@ -262,6 +266,54 @@ fn a_database_without_frozen_parts_is_left_out_by_name() {
     assert!(said.contains("\"other\"") && said.contains("1 definition"), "{said}");
     // Who names tables wants no others.
     chsnap.json(0, &["import", text(&copy), "--metadata", text(&metadata), "--table", "d.one"]);
+}
+
+#[test]
+fn a_table_that_a_copy_of_shadow_has_no_whole_data_of_costs_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (copy, metadata) = frozen_tree(folder.path());
+    let chsnap = Chsnap::new(&folder.path().join("repo"));
+    chsnap.expect(0, &["init"]);
+    let define = |table: &str, text: &str| {
+        fs::write(metadata.join("d").join(format!("{table}.sql")), text).expect("written");
+    };
+    let definition = |table: &str| format!("ATTACH TABLE {table} (`k` UInt8) ENGINE = MergeTree ORDER BY k\n");
+    let copied = |table: &str| {
+        let to = copy.join("data/d").join(table);
+        assert!(Command::new("cp").arg("-a").arg(copy.join("data/d/one")).arg(&to).status().expect("cp").success());
+        define(table, &definition(table));
+        to
+    };
+    fs::remove_file(copied("lacking").join("all_2_2_0/k.bin")).expect("removed");
+    fs::create_dir(copied("strange").join("no part")).expect("made");
+    let linked = copied("linked");
+    fs::rename(&linked, folder.path().join("aside")).expect("moved");
+    symlink(folder.path().join("aside"), &linked).expect("a link");
+    define("unreadable", "ATTACH nothing");
+    let store = copy.join("store/abc/abc00000-0000-4000-8000-000000000001");
+    fs::create_dir_all(store.join("all_1_1_0")).expect("made");
+    let arguments = ["import", text(&copy), "--metadata", text(&metadata)];
+    let imported = chsnap.json(3, &arguments);
+    let states: Vec<String> = imported["table_list"]
+        .as_array()
+        .expect("tables")
+        .iter()
+        .map(|table| format!("{} {}", table["table"].as_str().expect("text"), table["state"].as_str().expect("text")))
+        .collect();
+    let skipped = ["lacking skipped", "linked skipped", "one taken", "strange skipped", "unreadable skipped"];
+    assert_eq!(states, skipped, "{imported:#}");
+    let said = imported["warnings"].to_string();
+    for words in ["k.bin is missing", "is no part", "is a symbolic link", "cannot be read", "whose UUID no definition"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(chsnap.json(0, &["list"])["snapshots"][0]["incomplete"], true);
+    chsnap.json(0, &["verify", "--level", "data"]);
+    // Without its definition too: with it, it would be an empty table.
+    fs::remove_dir_all(copy.join("data/d/one")).expect("removed");
+    fs::remove_file(metadata.join("d/one.sql")).expect("removed");
+    chsnap.json(12, &arguments);
+    assert_eq!(chsnap.json(0, &["list"])["snapshots"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

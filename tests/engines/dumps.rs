@@ -522,18 +522,95 @@ fn rows_that_are_in_memory_or_hidden_from_the_user_are_named() {
     check_hidden_rows("<access_management>1</access_management>", "row policies");
 }
 
-fn check_hidden_rows(rights: &str, reason: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let users = folder.path().join("users.xml");
+#[test]
+fn the_rows_of_a_live_table_are_asked_once_in_a_plan() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    for (table, kind) in [("chosen", "Set"), ("joined", "Join(ANY, LEFT, k)"), ("log", "Log")] {
+        engine.query(&format!("CREATE TABLE lab.{table} (k UInt64, v UInt8) ENGINE = {kind}"));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number, 1 FROM numbers(10)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for table in ["chosen", "joined", "log"] {
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number + 100, 1 FROM numbers(10)"));
+    }
+    let front = Front::start(&engine.url(), |_| Reply::Same);
+    let planned = chsnap.url(front.url()).json(3, &["restore", "latest", "--dry-run"]);
+    assert_eq!(planned["warnings"].as_array().map(Vec::len), Some(3), "{planned:#}");
+    let seen: Vec<String> = front.seen().iter().map(|sql| sql.replace(['`', '"'], "")).collect();
+    let asked = |parts: [&str; 2]| seen.iter().filter(|sql| parts.iter().all(|part| sql.contains(part))).count();
+    for table in ["chosen", "joined", "log"] {
+        let totals = asked(["total_rows", &format!("name = '{table}'")]);
+        let counts = asked(["count()) AS count FROM", &format!("lab.{table}")]);
+        let expected = if table == "chosen" { (1, 0) } else { (1, 1) };
+        assert_eq!((totals, counts), expected, "{table}: {seen:#?}");
+    }
+}
+
+#[test]
+fn a_table_whose_rows_are_hidden_from_the_user_is_not_empty() {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: this needs ClickHouse 26.9");
+        return;
+    }
+    let source = Engine::start(Kind::V26);
+    source.query("CREATE DATABASE lab");
+    let make = |engine: &Engine, rows: &str| {
+        for (table, kind) in [("log", "Log"), ("mem", "Memory"), ("jn", "Join(ANY, LEFT, k)")] {
+            engine.query(&format!("CREATE TABLE lab.{table} (k UInt64, v UInt8) ENGINE = {kind}"));
+            engine.query(&format!("INSERT INTO lab.{table} SELECT {rows}, 1 FROM numbers(10)"));
+        }
+    };
+    make(&source, "number");
+    let chsnap = repository(&source);
+    chsnap.json(0, &["create", "--dump-memory"]);
+    for rights in ["", "<access_management>1</access_management>"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = with_hidden_rows(folder.path(), &["log", "mem", "jn"], rights);
+        engine.query("CREATE DATABASE lab");
+        make(&engine, "number + 100");
+        let there = chsnap.clone().url(&engine.url());
+        for table in ["log", "mem", "jn"] {
+            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{table}")), "0", "{table}: they are hidden");
+            let name = format!("lab.{table}");
+            let refused = there.run(&["restore", "latest", "--table", &name, "--yes"]);
+            assert_eq!(refused.code, 13, "{table}: {}{}", refused.stdout, refused.stderr);
+            let planned = there.json(0, &["restore", "latest", "--table", &name, "--replace", "--dry-run"]);
+            assert_eq!(entry(&planned["tables"], table)["losses"][0]["kind"], "uncounted_rows", "{planned:#}");
+        }
+        let report = there.json(3, &["restore", "latest", "--yes"]);
+        for table in ["log", "mem", "jn"] {
+            assert_eq!(entry(&report["tables"], table)["state"], "present", "{report:#}");
+            let total = engine.query(&format!("SELECT total_rows FROM system.tables WHERE name = '{table}'"));
+            assert_eq!(total, "10", "{table}");
+        }
+    }
+}
+
+/// An engine whose user sees no row with a `k` of 50 or more in these tables of `lab`.
+fn with_hidden_rows(folder: &Path, tables: &[&str], rights: &str) -> Engine {
+    let users = folder.join("users.xml");
+    let filter = |table: &&str| format!("<{table}><filter>k &lt; 50</filter></{table}>");
+    let filters = tables.iter().map(filter).collect::<Vec<_>>().concat();
     let text = format!(
         "<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>\
-                <networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota><databases><lab><log>\
-                <filter>k &lt; 50</filter></log></lab></databases>{rights}</default></users></clickhouse>"
+                <networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota><databases><lab>\
+                {filters}</lab></databases>{rights}</default></users></clickhouse>"
     );
     fs::write(&users, text).expect("written");
     let config =
         format!("<user_directories><users_xml><path>{}</path></users_xml></user_directories>", users.display());
-    let engine = Engine::start_with(Kind::V26, &Options { config, ..Options::default() });
+    Engine::start_with(Kind::V26, &Options { config, ..Options::default() })
+}
+
+fn check_hidden_rows(rights: &str, reason: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = with_hidden_rows(folder.path(), &["log"], rights);
     engine.query("CREATE DATABASE lab");
     engine.query("CREATE TABLE lab.plain (k UInt64) ENGINE = MergeTree ORDER BY k");
     engine.query("INSERT INTO lab.plain SELECT 1");

@@ -369,9 +369,8 @@ fn of_two_parts_only_the_covering_one_is_taken() {
     assert_eq!((&imported["rows"], &imported["parts"]), (&json!(1500), &json!(1)), "{imported:#}");
     let merged = shadow.join("data/lab/t/all_1_2_1");
     damaged(&merged, &shadow.join("data/lab/t/all_2_3_1"), |_| ());
-    let imported = chsnap.json(3, &arguments);
-    assert!(imported["warnings"].to_string().contains("all_1_2_1 and all_2_3_1 overlap"), "{imported:#}");
-    assert_eq!(imported["parts"], 0, "{imported:#}");
+    let refused = chsnap.json(1, &arguments);
+    assert!(refused["error"].to_string().contains("all_1_2_1 and all_2_3_1 overlap"), "{refused:#}");
 }
 
 #[test]
@@ -400,8 +399,98 @@ fn tables_of_clickhouse_backup_without_their_json_file_are_skipped_by_name() {
     // A part that its JSON file does not list.
     let disk = backup.join("shadow/lab/t/default");
     damaged(&disk.join("all_1_1_0"), &disk.join("all_7_7_0"), |_| ());
-    let imported = chsnap.json(3, &["import", text(&backup)]);
-    assert!(imported["warnings"].to_string().contains("lab.t is skipped"), "{imported:#}");
+    let refused = chsnap.json(12, &["import", text(&backup)]);
+    assert!(refused["damage"].to_string().contains("all_7_7_0"), "no table is left: {refused:#}");
+}
+
+/// The states of the tables of an import, by their names.
+fn states_of(imported: &Value) -> BTreeMap<String, String> {
+    let text = |table: &Value, name: &str| table[name].as_str().expect("text").to_owned();
+    let tables = imported["table_list"].as_array().expect("tables");
+    tables.iter().map(|table| (text(table, "table"), text(table, "state"))).collect()
+}
+
+#[test]
+fn a_table_that_is_damaged_in_a_backup_costs_no_other() {
+    let engine = start();
+    engine.query("CREATE DATABASE lab");
+    let tables = ["sound", "gone", "short", "defined", "twice", "more", "flipped"];
+    for table in tables {
+        engine.query(&format!("CREATE TABLE lab.{table} (k UInt64, s String) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number, '{table}' FROM numbers(1000)"));
+    }
+    // Equal files are stored once: no file that is removed below may be that of another table.
+    for (table, select) in [("dropped", "v, count() GROUP BY v"), ("halved", "k, v ORDER BY v")] {
+        engine.query(&format!(
+            "CREATE TABLE lab.{table} (k UInt64, v UInt64, PROJECTION p (SELECT {select})) ENGINE = MergeTree ORDER BY k"
+        ));
+        engine.query(&format!("INSERT INTO lab.{table} SELECT number, number % 7 FROM numbers(1000)"));
+    }
+    let backup = engine.root().join("backup");
+    engine.query(&format!("BACKUP DATABASE lab TO File('{}')", text(&backup)));
+    let of = |root: &Path, table: &str| root.join("data/lab").join(table).join("all_1_1_0");
+    fs::remove_file(of(&backup, "gone").join("data.bin")).expect("removed");
+    fs::write(of(&backup, "short").join("data.bin"), b"x").expect("written");
+    fs::write(of(&backup, "more").join("more.bin"), b"x").expect("written");
+    let definition = backup.join("metadata/lab/defined.sql");
+    let other = fs::read_to_string(&definition).expect("read").replace("UInt64", "Int64 ");
+    fs::write(&definition, other).expect("written");
+    let list = fs::read_to_string(backup.join(".backup")).expect("a list");
+    let entry = list.split_inclusive("</file>").find(|file| file.contains("data/lab/twice/all_1_1_0/data.bin"));
+    let entry = entry.and_then(|entry| entry.find("<file>").map(|at| &entry[at..])).expect("an entry");
+    let list = list.replace(entry, &entry.repeat(2));
+    // As BACKUP writes it of a projection that is being dropped, which checksums.txt still has: all of it, or some.
+    let (head, files) = list.split_once("<contents>").expect("contents");
+    let (files, tail) = files.split_once("</contents>").expect("contents");
+    let is_left = |file: &&str| {
+        file.contains("lab/dropped/all_1_1_0/p.proj/") || file.contains("lab/halved/all_1_1_0/p.proj/data.bin")
+    };
+    let kept: String = files.split_inclusive("</file>").filter(|file| !is_left(file)).collect();
+    fs::write(backup.join(".backup"), format!("{head}<contents>{kept}</contents>{tail}")).expect("written");
+    fs::remove_dir_all(of(&backup, "dropped").join("p.proj")).expect("removed");
+    fs::remove_file(of(&backup, "halved").join("p.proj/data.bin")).expect("removed");
+    let flipped = of(&backup, "flipped").join("data.bin");
+    let mut bytes = fs::read(&flipped).expect("read");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs::write(&flipped, bytes).expect("written");
+    let chsnap = repository(&engine);
+    let skipped: Vec<(String, String)> = ["defined", "dropped", "gone", "more", "short", "twice"]
+        .map(|table| ("table_skipped".to_owned(), format!("lab.{table}")))
+        .to_vec();
+    let of_tables = |imported: &Value| {
+        let mut kinds = kinds_of(imported);
+        kinds.retain(|(kind, _)| kind == "table_skipped");
+        kinds.sort();
+        kinds
+    };
+    let dry = chsnap.json(3, &["import", text(&backup), "--dry-run"]);
+    assert_eq!(of_tables(&dry), skipped, "{dry:#}");
+    // What only the part itself shows is found when it is placed. Links are not read; copies are.
+    let imported = chsnap.json(3, &["import", text(&backup), "--place", "copy"]);
+    let mut with_flipped = skipped.clone();
+    with_flipped.extend(["flipped", "halved"].map(|table| ("table_skipped".to_owned(), format!("lab.{table}"))));
+    with_flipped.sort();
+    assert_eq!(of_tables(&imported), with_flipped, "{imported:#}");
+    for (table, state) in states_of(&imported) {
+        assert_eq!(state, if table == "sound" { "taken" } else { "skipped" }, "{table}: {imported:#}");
+    }
+    let said = imported["warnings"].to_string();
+    assert!(said.contains("its part all_1_1_0 is damaged: its file p.proj is missing"), "{said}");
+    assert_eq!((&imported["rows"], &imported["parts"]), (&json!(1000), &json!(1)), "{imported:#}");
+    let data = path_of(&chsnap, &imported).join("data/lab");
+    let left: Vec<_> = fs::read_dir(data).expect("tables").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(left, ["sound"], "nothing else was left there");
+    assert_eq!(chsnap.json(0, &["list"])["snapshots"][0]["incomplete"], true);
+    chsnap.json(0, &["verify", "--level", "data"]);
+    engine.query("DROP TABLE lab.sound SYNC");
+    chsnap.run(&["restore", "latest", "--table", "lab.sound", "--yes"]);
+    assert_eq!(engine.query("SELECT count() FROM lab.sound WHERE s = 'sound'"), "1000");
+    // No sound table: nothing is imported.
+    let before = chsnap.json(0, &["list"])["snapshots"].clone();
+    let refused = chsnap.json(12, &["import", text(&backup), "--table", "lab.d*", "--table", "lab.gone"]);
+    assert_eq!(refused["damage"].as_array().map(Vec::len), Some(3), "{refused:#}");
+    assert_eq!(chsnap.json(0, &["list"])["snapshots"], before);
+    assert!(tree(&chsnap.repo().join("incoming")).is_empty());
 }
 
 #[test]

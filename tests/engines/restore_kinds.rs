@@ -415,6 +415,60 @@ fn old_names_that_stay_in_a_copy_are_named() {
 }
 
 #[test]
+fn a_table_of_the_sessions_database_is_named_if_it_gets_another_name() {
+    if !Kind::V18.is_installed() {
+        eprintln!("SKIPPED: ClickHouse 18.16 is not installed");
+        return;
+    }
+    let engine = Engine::start(Kind::V18);
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.src (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.src SELECT number FROM numbers(9)");
+    engine.query("CREATE TABLE src (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO src SELECT number FROM numbers(4)");
+    engine.query("CREATE TABLE lab.merged (k UInt64) ENGINE = Merge(currentDatabase(), '^src$')");
+    engine.query("CREATE VIEW lab.seen AS SELECT k FROM merge(currentDatabase(), '^src$')");
+    assert_eq!(engine.query("SELECT count() FROM lab.merged"), "4", "the database of the session that made it");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let report = chsnap.json(3, &["restore", "latest", "--rename-db", "lab=other", "--yes"]);
+    for name in ["merged", "seen"] {
+        let warnings = &table(&report, name)["warnings"];
+        assert!(warnings.to_string().contains("names currentDatabase()"), "{report:#}");
+    }
+    assert_eq!(table(&report, "src")["warnings"], serde_json::json!([]), "{report:#}");
+    // The new one does not read its own database either.
+    assert_eq!(engine.query("SELECT count() FROM other.merged"), "4");
+    // In its own place it is what it was.
+    engine.query("DROP TABLE lab.merged");
+    let report = chsnap.json(0, &["restore", "latest", "--table", "lab.merged", "--yes"]);
+    assert_eq!(table(&report, "merged")["warnings"], serde_json::json!([]), "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM lab.merged"), "4");
+}
+
+#[test]
+fn a_table_whose_own_definition_holds_it_is_restored_without_a_warning() {
+    let engine = Engine::start(Kind::V26);
+    engine.query("CREATE DATABASE lab");
+    let own = "max_number_of_merges_with_ttl_in_pool = 0, max_bytes_to_merge_at_max_space_in_pool = 1, \
+               max_bytes_to_merge_at_min_space_in_pool = 1";
+    engine.query(&format!(
+        "CREATE TABLE lab.own (k UInt64, ts DateTime) ENGINE = MergeTree ORDER BY k TTL ts + INTERVAL 1 SECOND \
+         SETTINGS {own}"
+    ));
+    engine.query("INSERT INTO lab.own SELECT number, now() - 100 FROM numbers(1000)");
+    assert_eq!(engine.query("SELECT count() FROM lab.own"), "1000");
+    let chsnap = repository(&engine);
+    chsnap.run(&["create"]);
+    let before = engine.query("SHOW CREATE TABLE lab.own");
+    engine.query("DROP TABLE lab.own SYNC");
+    let report = chsnap.json(0, &["restore", "latest", "--table", "lab.own", "--yes"]);
+    assert_eq!(table(&report, "own")["warnings"], serde_json::json!([]), "{report:#}");
+    assert_eq!(engine.query("SHOW CREATE TABLE lab.own"), before);
+    assert_eq!(engine.query("SELECT count() FROM lab.own"), "1000");
+}
+
+#[test]
 fn hidden_secrets_are_named_and_no_object_is_made_with_them() {
     let engine = Engine::start(Kind::V26);
     engine.query("CREATE DATABASE lab");

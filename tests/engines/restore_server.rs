@@ -309,11 +309,24 @@ both_engines! {
         }
         // A change that is to be seen in what comes back, under way or done.
         engine.query("ALTER TABLE lab.grown UPDATE v = v + 10 WHERE p = 1");
+        // None of these has the partition.
+        engine.query("CREATE TABLE lab.other (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("INSERT INTO lab.other VALUES (5, 5)");
+        engine.query("CREATE TABLE lab.empty (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+        engine.query("CREATE TABLE lab.log (k UInt64) ENGINE = Log");
+        engine.query("CREATE VIEW lab.seen AS SELECT k FROM lab.other");
         let chsnap = repository(&engine);
         let created = chsnap.json(0, &["create"]);
         let snapshot = path_of(&chsnap, &created);
         let contents = snapshot_tree(&snapshot);
         settle(&engine);
+        for table in ["other", "empty", "log", "seen"] {
+            engine.query(&format!("DROP TABLE lab.{table}"));
+        }
+        let none = chsnap.json(1, &["restore", "latest", "--partition", "9", "--yes"]);
+        assert!(none["error"].to_string().contains("has the partition") && none["hint"].is_string(), "{none:#}");
+        let named = chsnap.json(1, &["restore", "latest", "--table", "lab.other", "--table", "lab.grown", "--partition", "9", "--yes"]);
+        assert!(named["error"].to_string().contains("the partition"), "{named:#}");
         let old = "SELECT p, count(), sum(k), sum(v) FROM lab.grown GROUP BY p ORDER BY p";
         let before = engine.query(old);
         engine.query("ALTER TABLE lab.grown ADD COLUMN w UInt64 DEFAULT k * 2");
@@ -342,6 +355,8 @@ both_engines! {
         assert_eq!(engine.query(old), before);
         assert_eq!(engine.query("SELECT sum(w) = 2 * sum(k), uniq(s) FROM lab.grown WHERE p = 1"), "1\t1");
         assert_eq!(engine.query(rest), others);
+        let names: Vec<&str> = report["tables"].as_array().expect("tables").iter().filter_map(|table| table["table"].as_str()).collect();
+        assert_eq!(names, ["grown", "resorted", "retyped", "shrunk"], "no table without the partition: {report:#}");
         // What does not fit is said, and nothing is wrong in silence.
         for (name, reason) in [
             ("shrunk", "no column v any more"),

@@ -244,6 +244,35 @@ fn fuse_lists_that_the_index_of_this_host_has_are_not_opened() {
     lab.check(&chsnap, &last(), &["one", "two"], "the last night");
 }
 
+/// Also on NFS, where tests/nfs runs the like of it.
+#[test]
+fn fuse_damage_that_a_part_had_when_it_was_taken_is_remembered() {
+    let lab = Lab::with_parts(2);
+    let chsnap = lab.repository("repo");
+    let live = fs::File::options().write(true).open(lab.live_data().join("d/one/all_1_1_0/k.bin"));
+    live.and_then(|file| file.set_len(3)).expect("cut");
+    let is_known = |created: &Value, when: &str| {
+        for command in [&["list"][..], &["show", id_of(created)]] {
+            let document = chsnap.json(3, command);
+            let kinds = document["warning_list"].as_array().expect("warnings").iter().map(|warning| &warning["kind"]);
+            assert!(kinds.into_iter().any(|kind| kind == "damage_found"), "{when}: {command:?}: {document}");
+        }
+    };
+    let first = chsnap.json(3, &["create"]);
+    is_known(&first, "from the index of this host");
+    // The next night has the same part, which the list of this host's index shows as damaged.
+    let second = chsnap.json(3, &["create"]);
+    is_known(&second, "of the next snapshot");
+    let state = lab.folder.path().join("repo.state");
+    fs::remove_dir_all(&state).expect("removed");
+    is_known(&first, "without an index");
+    fs::remove_dir_all(&state).expect("removed");
+    let third = chsnap.json(3, &["create"]);
+    is_known(&third, "of a snapshot that was made without an index");
+    chsnap.json(12, &["verify"]);
+    is_known(&first, "after a verification");
+}
+
 /// `syncfs` never reaches the process behind the mount: each file and directory is synced by itself.
 #[test]
 fn fuse_snapshots_are_durable_file_by_file() {

@@ -125,7 +125,7 @@ passed() { # PROGRAM ARGUMENT…
 commands() { # MOUNT
   mkdir -p "/mnt/$1/commands" || return 1
   set -- "$1" rm_moves_a_snapshot directories_of_the_repository the_repositories_of_several a_process_that_loses \
-    marks_that_came a_leased_snapshot copy::a_copy_has_every_file copy::id_name_pin_order copy::a_file_of_a_rewritten_part \
+    marks_that_came a_leased_snapshot damage_that_a_part_had_when_it_was_taken_is_remembered copy::a_copy_has_every_file copy::id_name_pin_order copy::a_file_of_a_rewritten_part \
     copy::a_copy_that_was_killed
   [ "${FIGHT_SECONDS:-0}" -lt 100 ] || set -- "$@" removal:: damage:: side_by_side::
   local mount=$1

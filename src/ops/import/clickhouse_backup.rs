@@ -13,10 +13,11 @@ use serde::Deserialize;
 
 use crate::fs::Dir;
 use crate::model::{PartName, TableName, Warning, WarningKind, escape_for_file_name, unescape_file_name};
+use crate::monitor::chain;
 use crate::ops::error::OpError;
-use crate::plan::{ImportKind, ImportSource, PartFilesSource, SourceDefinition, SourcePart};
+use crate::plan::{ImportKind, ImportSource, PartFilesSource, Refusal, SourceDefinition, SourcePart};
 
-use super::tree::{directories, read_text};
+use super::tree::{directories, directories_and_links, is_link, read_text};
 use crate::ops::import_error::ImportError;
 
 pub(super) const METADATA: &str = "metadata.json";
@@ -126,7 +127,7 @@ impl Elsewhere {
 /// Reads a backup's description of itself.
 ///
 /// # Errors
-/// If something cannot be read, is of a form without parts of its own, or lists a part that does not exist.
+/// If `metadata.json` cannot be read, or the backup is of a form without parts of its own.
 pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
     let backup: Backup = json(dir, Path::new(METADATA))?;
     let form = |what: &str| ImportError::Form { path: dir.path().to_owned(), what: what.to_owned() };
@@ -157,10 +158,16 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
                 let file = entry.name.to_string_lossy().into_owned();
                 let Some(stem) = file.strip_suffix(".json") else { continue };
                 let relative = Path::new("metadata").join(&database).join(&file);
-                let table: BackupTable = json(dir, &relative)?;
-                named.insert(TableName::new(table.database.clone(), table.name.clone()));
                 let shadow = Path::new(SHADOW).join(&database).join(stem);
-                read_table(dir, table, (&shadow, &elsewhere), &mut source)?;
+                let mut name = TableName::new(plain(&database), plain(stem));
+                let table = json::<BackupTable>(dir, &relative).and_then(|table| {
+                    name = TableName::new(table.database.clone(), table.name.clone());
+                    read_table(dir, table, (&shadow, &elsewhere), &mut source)
+                });
+                if let Err(error) = table {
+                    source.refuse(name.clone(), Refusal::Unusable(chain(&error)));
+                }
+                named.insert(name);
                 read.insert(shadow);
             }
         }
@@ -169,7 +176,7 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
         let name = TableName::new(database, table);
         if !named.contains(&name) {
             let reason = format!("{METADATA} lists it, and metadata/ has no JSON file of it");
-            source.refused.insert(name, reason);
+            source.refuse(name, Refusal::Damaged(reason));
         }
     }
     refuse_undescribed(dir, &read, &mut source)?;
@@ -182,16 +189,26 @@ pub(super) fn read(dir: &Dir) -> Result<ImportSource, OpError> {
     Ok(source)
 }
 
+/// The name that the file or the directory of a table or of a database stands for.
+fn plain(name: &str) -> String {
+    unescape_file_name(name).unwrap_or_else(|| name.to_owned())
+}
+
 /// Refuses tables that have parts in the tree but no JSON file.
 fn refuse_undescribed(dir: &Dir, read: &BTreeSet<PathBuf>, source: &mut ImportSource) -> Result<(), OpError> {
     let Some(shadow) = dir.find_beneath(Path::new(SHADOW))? else { return Ok(()) };
-    let plain = |name: &str| unescape_file_name(name).unwrap_or_else(|| name.to_owned());
     for database in directories(&shadow)? {
-        for table in directories(&shadow.open_dir(&database)?)? {
+        let dir = shadow.open_dir(&database)?;
+        let (tables, links) = directories_and_links(&dir)?;
+        for link in links {
+            let name = TableName::new(plain(&database), plain(&link));
+            source.refuse(name, Refusal::Unusable(is_link(&dir, link).to_string()));
+        }
+        for table in tables {
             let relative = Path::new(SHADOW).join(&database).join(&table);
             if !read.contains(&relative) {
                 let reason = format!("its parts are in {}, and metadata/ has no JSON file of it", relative.display());
-                source.refused.insert(TableName::new(plain(&database), plain(&table)), reason);
+                source.refuse(TableName::new(plain(&database), plain(&table)), Refusal::Damaged(reason));
             }
         }
     }
@@ -250,11 +267,11 @@ fn read_table(
     if let Some((part, disk, is_required)) = missing.first() {
         let why = elsewhere.reason(disk, *is_required);
         let reason = format!("its part {part} on the disk {disk} is not in the tree: {why}");
-        source.refused.insert(name.clone(), reason);
+        source.refuse(name.clone(), Refusal::Damaged(reason));
     }
     if let Some(path) = unlisted_part(dir, shadow, &listed)? {
         let reason = format!("{} is in the tree, but its JSON file does not list it", path.display());
-        source.refused.entry(name.clone()).or_insert(reason);
+        source.refuse(name.clone(), Refusal::Damaged(reason));
     }
     if let Some(mutations) = table.mutations.filter(|mutations| !mutations.is_empty()) {
         let first = mutations.first().map(|mutation| mutation.id.clone()).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The import itself: read, plan, place, inspect, seal. Nothing appears under `snapshots/` before the commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::exec::{self, ListedImporter, PartRestorer, RestoreMode, TreeDirs};
-use crate::fs::{self, CopyOptions, Dir, ErrorKind, RateLimit};
-use crate::model::{Label, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, Warning, WarningKind};
-use crate::monitor::{Monitor, Stage, StageWork};
+use crate::fs::{self, CopyOptions, Dir, ErrorKind, FsError, RateLimit};
+use crate::model::{Label, PlacedTotals, RoomNeed, SnapshotId, SnapshotTotals, TableName, Warning, WarningKind, count};
+use crate::monitor::{Monitor, Stage, StageWork, chain};
 use crate::ops::create::{Clock, clock_warning};
 use crate::ops::error::{FoundDamage, OpError};
 use crate::ops::init::resolved;
@@ -23,7 +23,7 @@ use crate::ops::recover::{recover, remove_discarded};
 use crate::ops::stages::Stages;
 use crate::ops::written::ComparedSnapshot;
 use crate::plan::{
-    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, SeriesKey, SourceFile, SourcePart,
+    BACKUP_LIST, ImportKind, ImportPlan, ImportSource, PartFilesSource, Refusal, SeriesKey, SourceFile, SourcePart,
     TablePattern, low_room_warning, plan_import,
 };
 use crate::repo::{self, Event, Incoming, Index, Locked, Manifest, MetadataFile, Repository, TableEntry};
@@ -128,10 +128,11 @@ pub struct PreparedImport<'a> {
     seconds: BTreeMap<&'static str, f64>,
 }
 
-/// Reads the tree, examines all its files, and makes the plan. Changes nothing.
+/// Reads the tree, examines all its files, and makes the plan. Changes nothing. Tables that are damaged or do not match
+/// the tree's own description are skipped.
 ///
 /// # Errors
-/// If the tree cannot be read, does not match its own description, or has none of the requested tables.
+/// If the tree cannot be read, has none of the requested tables, or none of its tables can be taken.
 pub fn prepare_import<'a>(
     repository: &'a Repository,
     request: &'a ImportRequest,
@@ -158,18 +159,14 @@ pub fn prepare_import<'a>(
     let (time, doubt) = time_of(request.time, &source, &root, now)?;
     let mut plan = plan_import(source, &request.tables);
     plan.warnings.extend(doubt);
-    plan.warnings.extend(low_space(repository, &root, &plan, request.mode)?);
     if !plan.unmatched.is_empty() {
         let names = plan.unmatched.iter().map(|name| format!("table {name:?}")).collect();
         return Err(ImportError::Unmatched { names }.into());
     }
-    if plan.tables.is_empty() {
+    if plan.tables.is_empty() && !plan.takes_nothing() {
         return Err(ImportError::Empty { path: request.directory.clone() }.into());
     }
-    if let Some((table, part)) = plan.twice() {
-        return Err(ImportError::Twice { table, part }.into());
-    }
-    let prepared = PreparedImport {
+    let mut prepared = PreparedImport {
         repository,
         request,
         root,
@@ -182,7 +179,11 @@ pub fn prepare_import<'a>(
         begun,
         seconds: BTreeMap::new(),
     };
-    stages.run(Stage::Check, || prepared.pool.install(|| prepared.check(monitor)))?;
+    let damage = stages.run(Stage::Check, || prepared.pool.install(|| prepared.check(monitor)))?;
+    prepared.plan.skip(&refusals(&damage));
+    takes_something(&prepared.plan, &request.directory, damage)?;
+    let low = low_space(repository, &prepared.root, &prepared.plan, request.mode)?;
+    prepared.plan.warnings.extend(low);
     Ok(PreparedImport { seconds: stages.seconds(), ..prepared })
 }
 
@@ -211,15 +212,15 @@ impl PreparedImport<'_> {
         self.time
     }
 
-    /// Examines every file: all files of a list exist with their sizes, there are no others, and every part in a list
-    /// or a directory is complete.
-    fn check(&self, monitor: &dyn Monitor) -> Result<(), OpError> {
+    /// Examines every file: all files of a list exist with their sizes, and every part in a list or a directory is
+    /// complete. A part that cannot be read counts as damaged.
+    fn check(&self, monitor: &dyn Monitor) -> Result<Vec<FoundDamage>, OpError> {
         let parts: Vec<&SourcePart> = self.plan.parts().collect();
         let check = |part: &&SourcePart| -> Result<Option<FoundDamage>, OpError> {
             self.unless_interrupted()?;
             match &part.content {
                 PartFilesSource::Files(files) => {
-                    let problem = self.differs_from_tree(files)?.or_else(|| lacks_in_list(files));
+                    let problem = self.problem_of_list(files).unwrap_or_else(|error| Some(chain(&error)));
                     let bytes = files.iter().map(|file| file.bytes).sum();
                     monitor.advanced(
                         Stage::Check,
@@ -228,7 +229,10 @@ impl PreparedImport<'_> {
                     Ok(problem.map(|problem| damage(part, problem)))
                 }
                 PartFilesSource::Directory(path) => {
-                    let found = exec::inspect_whole(&self.root.open_beneath(path)?)?.inspected;
+                    let found = match self.root.open_beneath(path).and_then(|dir| exec::inspect_whole(&dir)) {
+                        Ok(whole) => whole.inspected,
+                        Err(error) => return Ok(Some(damage(part, chain(&error)))),
+                    };
                     monitor.advanced(
                         Stage::Check,
                         StageWork { parts: 1, files: found.files, bytes: found.bytes, ..StageWork::default() },
@@ -238,17 +242,12 @@ impl PreparedImport<'_> {
             }
         };
         let damage: Vec<Option<FoundDamage>> = parts.par_iter().map(check).collect::<Result<_, _>>()?;
-        let unlisted = self.plan.unlisted.iter().map(|(table, path)| FoundDamage {
-            table: table.clone(),
-            part: None,
-            problem: format!("the tree has {}, and the list of the backup does not name it", path.display()),
-        });
-        let damage: Vec<FoundDamage> = damage.into_iter().flatten().chain(unlisted).collect();
-        if damage.is_empty() { Ok(()) } else { Err(OpError::ImportDamaged { damage }) }
+        Ok(damage.into_iter().flatten().collect())
     }
 
-    /// The first of these files that differs in the tree from its entry in the list.
-    fn differs_from_tree(&self, files: &[SourceFile]) -> Result<Option<String>, OpError> {
+    /// The first problem with a part whose files a list names: a file that differs in the tree from its entry in the
+    /// list, or one that a complete part has and the list does not name.
+    fn problem_of_list(&self, files: &[SourceFile]) -> Result<Option<String>, FsError> {
         let mut dirs = TreeDirs::of(&self.root);
         for file in files {
             if !exec::is_as_listed(&mut dirs, file, false)? {
@@ -256,7 +255,10 @@ impl PreparedImport<'_> {
                 return Ok(Some(format!("{} {}", path.display(), ImportError::NOT_AS_LISTED)));
             }
         }
-        Ok(None)
+        match lacks_in_list(files) {
+            Some(problem) => Ok(Some(problem)),
+            None => exec::lacks_by_checksums(&mut dirs, files),
+        }
     }
 
     fn unless_interrupted(&self) -> Result<(), OpError> {
@@ -267,19 +269,19 @@ impl PreparedImport<'_> {
     ///
     /// # Errors
     /// If no snapshot could be made. Then the repository is unchanged, or the next run repairs it.
-    pub fn run(self, now: Clock<'_>, monitor: &dyn Monitor) -> Result<ImportReport, OpError> {
+    pub fn run(mut self, now: Clock<'_>, monitor: &dyn Monitor) -> Result<ImportReport, OpError> {
         let stages = Stages::new(monitor);
         let locked = self.repository.lock("import", now(), self.request.lock_wait)?;
         let recovery = stages.run(Stage::Recover, || recover(&locked, None, monitor))?;
         let mut warnings: Vec<Warning> = recovery.warnings().collect();
         warnings.extend(clock_warning(self.repository, now())?);
-        warnings.extend(self.plan.warnings.iter().cloned());
         let same_name = named(Index::open(self.repository)?.summaries(), &self.request.label);
         if let Some(note) = same_name_note(&self.request.label, &same_name) {
             monitor.note(&note);
         }
         let incoming = locked.begin(self.time, "", Vec::new())?;
-        let built = self.pool.install(|| self.build(&stages, &incoming, &mut warnings, now));
+        let mut plan = std::mem::take(&mut self.plan);
+        let built = self.pool.install(|| self.build(&stages, &incoming, (&mut plan, &mut warnings), now));
         let (manifest, rows) = match built {
             Ok(built) => built,
             Err(error) => {
@@ -305,7 +307,7 @@ impl PreparedImport<'_> {
         &self,
         stages: &Stages<'_>,
         incoming: &Incoming<'_>,
-        warnings: &mut Vec<Warning>,
+        (plan, warnings): (&mut ImportPlan, &mut Vec<Warning>),
         now: Clock<'_>,
     ) -> Result<(Manifest, ImportedRows), OpError> {
         let stop = |_| {
@@ -325,22 +327,20 @@ impl PreparedImport<'_> {
         };
         let mut taken = Vec::new();
         {
-            let work = StageWork { parts: self.plan.parts().count() as u64, ..StageWork::default() };
+            let work = StageWork { parts: plan.parts().count() as u64, ..StageWork::default() };
             let _at_work = stages.start(Stage::Place, Some(work));
             let _inside = stages.enter(Stage::Place);
             let data = incoming.dir().ensure_dir(repo::DATA, 0o750)?;
-            for table in &self.plan.tables {
+            for table in &plan.tables {
                 let parts = if table.holds_parts() { placer.place_table(&data, table)? } else { Vec::new() };
                 taken.push(parts);
             }
+            self.skip_damaged(&data, plan, &mut taken)?;
         }
-        let damage: Vec<FoundDamage> = taken.iter().flatten().filter_map(|part| part.damage.clone()).collect();
-        if !damage.is_empty() {
-            return Err(OpError::ImportDamaged { damage });
-        }
+        warnings.extend(plan.warnings.iter().cloned());
         warnings.extend(attributes_lost(&taken));
         let _inside = stages.enter(Stage::Seal);
-        let metadata = self.write_metadata(incoming)?;
+        let metadata = write_metadata(plan, incoming)?;
         let index = Index::open(self.repository)?;
         let series = &SeriesKey::new(self.request.tables.iter().map(TablePattern::as_str), [], []);
         let previous = ComparedSnapshot::read(self.repository, &index, index.summaries(), series)?;
@@ -351,7 +351,7 @@ impl PreparedImport<'_> {
                 path: &self.request.directory,
                 version: self.version.as_deref(),
             },
-            plan: &self.plan,
+            plan,
             taken,
             label: &self.request.label,
             include: &self.request.tables,
@@ -368,22 +368,24 @@ impl PreparedImport<'_> {
         Ok((manifest, rows))
     }
 
-    fn write_metadata(&self, incoming: &Incoming<'_>) -> Result<Vec<MetadataFile>, OpError> {
-        let mut files = Vec::new();
-        for database in &self.plan.databases {
-            let path = repo::database_definition_path(&database.name);
-            files.push(incoming.write_metadata(&path, database.definition.as_bytes())?);
-        }
-        for table in &self.plan.tables {
-            if let Some(definition) = &table.definition {
-                files.push(incoming.write_metadata(&repo::definition_path(&table.name), definition.text.as_bytes())?);
+    /// Skips the tables with a part that turned out to be damaged once it was placed, and removes what was placed of
+    /// them.
+    fn skip_damaged(&self, data: &Dir, plan: &mut ImportPlan, taken: &mut [Vec<ImportedPart>]) -> Result<(), OpError> {
+        let damage: Vec<FoundDamage> = taken.iter().flatten().filter_map(|part| part.damage.clone()).collect();
+        for index in plan.skip(&refusals(&damage)) {
+            if let Some(parts) = taken.get_mut(index) {
+                parts.clear();
             }
         }
-        for (name, text) in &self.plan.functions {
-            let path = Path::new("user_defined").join(format!("function_{name}.sql"));
-            files.push(incoming.write_metadata(&path, text.as_bytes())?);
+        takes_something(plan, &self.request.directory, damage.clone())?;
+        for table in damage.iter().map(|damage| &damage.table).collect::<BTreeSet<_>>() {
+            let path = repo::table_below_data(table);
+            let database = data.find_beneath(path.parent().unwrap_or(Path::new("")))?;
+            if let Some((database, name)) = database.zip(path.file_name()) {
+                exec::remove_tree(&database, name, &|_| ())?;
+            }
         }
-        Ok(files)
+        Ok(())
     }
 
     /// The work after the commit. The snapshot exists by then, so a failure is a warning.
@@ -405,6 +407,64 @@ impl PreparedImport<'_> {
         }
         note("the intent is not removed", locked.forget_intent(manifest.id).map_err(OpError::from));
     }
+}
+
+fn write_metadata(plan: &ImportPlan, incoming: &Incoming<'_>) -> Result<Vec<MetadataFile>, OpError> {
+    let mut files = Vec::new();
+    for database in &plan.databases {
+        let path = repo::database_definition_path(&database.name);
+        files.push(incoming.write_metadata(&path, database.definition.as_bytes())?);
+    }
+    for table in &plan.tables {
+        if let Some(definition) = &table.definition {
+            files.push(incoming.write_metadata(&repo::definition_path(&table.name), definition.text.as_bytes())?);
+        }
+    }
+    for (name, text) in &plan.functions {
+        let path = Path::new("user_defined").join(format!("function_{name}.sql"));
+        files.push(incoming.write_metadata(&path, text.as_bytes())?);
+    }
+    Ok(files)
+}
+
+/// Why the tables with damaged parts are skipped, each with its first part.
+fn refusals(damage: &[FoundDamage]) -> BTreeMap<TableName, Refusal> {
+    let mut of_tables: BTreeMap<&TableName, Vec<&FoundDamage>> = BTreeMap::new();
+    for found in damage {
+        of_tables.entry(&found.table).or_default().push(found);
+    }
+    let refusal = |(table, found): (&TableName, Vec<&FoundDamage>)| {
+        let first = found.first()?;
+        let part = first.part.as_ref().map(|part| format!("its part {part} is damaged: ")).unwrap_or_default();
+        let more = match found.len() as u64 - 1 {
+            0 => String::new(),
+            more => format!(", and {} of it", count(more, "more damaged part")),
+        };
+        Some((table.clone(), Refusal::Damaged(format!("{part}{}{more}", first.problem))))
+    };
+    of_tables.into_iter().filter_map(refusal).collect()
+}
+
+/// Checks that some table is left.
+///
+/// # Errors
+/// If none is: with all the damage, if that is a reason.
+fn takes_something(plan: &ImportPlan, directory: &Path, mut damage: Vec<FoundDamage>) -> Result<(), OpError> {
+    if !plan.takes_nothing() {
+        return Ok(());
+    }
+    let known: BTreeSet<TableName> = damage.iter().map(|damage| damage.table.clone()).collect();
+    for table in plan.tables.iter().filter(|table| !known.contains(&table.name)) {
+        if let Some(Refusal::Damaged(problem)) = &table.skipped {
+            damage.push(FoundDamage { table: table.name.clone(), part: None, problem: problem.clone() });
+        }
+    }
+    if !damage.is_empty() {
+        return Err(OpError::ImportDamaged { damage });
+    }
+    let skipped = plan.warnings.iter().filter(|warning| warning.kind == WarningKind::TableSkipped);
+    let reasons = skipped.map(|warning| warning.message.clone()).collect();
+    Err(ImportError::NothingTaken { path: directory.to_owned(), reasons }.into())
 }
 
 /// Files that every complete part has; a packed part has them in its archive.

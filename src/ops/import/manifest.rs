@@ -173,7 +173,7 @@ impl ImportManifestInputs<'_> {
 
 fn entry(table: &ImportedTable) -> TableEntry {
     let (state, reason) = match (&table.skipped, &table.data_left) {
-        (Some(reason), _) => (TableState::Skipped, Some(reason.clone())),
+        (Some(refusal), _) => (TableState::Skipped, Some(refusal.reason().to_owned())),
         (None, Some(reason)) => (TableState::DataLeft, Some(reason.clone())),
         (None, None) if table.holds_parts() => (TableState::Taken, None),
         (None, None) => (TableState::Definition, None),

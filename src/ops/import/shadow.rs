@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::fs::{Dir, Entry, EntryKind, ErrorKind};
-use crate::model::TableName;
+use crate::model::{TableName, Warning, WarningKind};
+use crate::monitor::chain;
 use crate::ops::error::OpError;
 use crate::ops::init::resolved;
-use crate::plan::{ImportKind, ImportSource, ParsedDefinition, SourceDefinition};
+use crate::plan::{ImportKind, ImportSource, ParsedDefinition, Refusal, SourceDefinition, SourcePart};
 
 use super::tree::{TEXT_LIMIT_BYTES, directories, directories_and_links, is_link, parts_in, unescaped};
 use crate::ops::import_error::ImportError;
@@ -19,8 +20,11 @@ const DEFAULT_DISK: &str = "default";
 
 /// Reads a tree of parts, and the definitions in `metadata`.
 ///
+/// A directory of parts that belongs to no table of these definitions is left out, as is a table whose directory holds
+/// something else than parts; both are named.
+///
 /// # Errors
-/// If something cannot be read, or a directory of parts belongs to no table of these definitions.
+/// If the tree or the definitions cannot be listed, or a directory of a database is a link.
 pub(super) fn read(dir: &Dir, metadata: &Path) -> Result<ImportSource, OpError> {
     let mut source = ImportSource::empty(ImportKind::Shadow);
     let (root, above) = freeze_root(dir)?;
@@ -32,10 +36,25 @@ pub(super) fn read(dir: &Dir, metadata: &Path) -> Result<ImportSource, OpError> 
     if let Some(data) = root.find_beneath(Path::new("data"))? {
         for database in directories(&data)? {
             let database_dir = data.open_dir(&database)?;
-            for table in tables_in(&root, &database_dir)? {
-                let name = TableName::new(unescaped(data.path(), &database)?, unescaped(database_dir.path(), &table)?);
+            let (tables, links) = tables_in(&root, &database_dir)?;
+            let name_of = |table: &str| -> Result<TableName, ImportError> {
+                Ok(TableName::new(unescaped(data.path(), &database)?, unescaped(database_dir.path(), table)?))
+            };
+            for link in links {
+                let name = name_of(&link)?;
+                source.refuse(name, Refusal::Unusable(is_link(&database_dir, link).to_string()));
+            }
+            for table in tables {
+                let name = match name_of(&table) {
+                    Ok(name) => name,
+                    Err(error) => {
+                        source.unknown.push(format!("a table is skipped: {error}"));
+                        continue;
+                    }
+                };
                 let relative = above.join("data").join(&database).join(&table);
-                source.parts.extend(parts_in(&database_dir.open_dir(&table)?, &relative, &name, DEFAULT_DISK)?);
+                let parts = parts_of(&database_dir, &table, &relative, &name);
+                add_parts(&mut source, name, parts);
             }
         }
     }
@@ -46,15 +65,22 @@ pub(super) fn read(dir: &Dir, metadata: &Path) -> Result<ImportSource, OpError> 
             for uuid in directories(&prefix_dir)? {
                 let relative = above.join("store").join(&prefix).join(&uuid);
                 let Some(name) = by_uuid.get(&uuid.to_ascii_lowercase()) else {
-                    let what = format!("is of a table whose UUID no definition in {} has", metadata.path().display());
-                    return Err(ImportError::Form { path: dir.path().join(relative), what }.into());
+                    let (path, metadata) = (dir.path().join(relative), metadata.path());
+                    source.unknown.push(format!(
+                        "{} is skipped: it is of a table whose UUID no definition in {} has",
+                        path.display(),
+                        metadata.display()
+                    ));
+                    continue;
                 };
-                source.parts.extend(parts_in(&prefix_dir.open_dir(&uuid)?, &relative, name, DEFAULT_DISK)?);
+                let parts = parts_of(&prefix_dir, &uuid, &relative, name);
+                add_parts(&mut source, name.clone(), parts);
             }
         }
     }
     // Only frozen tables, and the views over them, become part of the snapshot.
-    let frozen: BTreeSet<&str> = source.parts.iter().map(|part| part.table.database.as_str()).collect();
+    let refused = source.refused.keys().map(|table| table.database.as_str());
+    let frozen: BTreeSet<&str> = source.parts.iter().map(|part| part.table.database.as_str()).chain(refused).collect();
     for name in source.definitions.keys().filter(|name| !frozen.contains(name.database.as_str())) {
         *source.unfrozen.entry(name.database.clone()).or_default() += 1;
     }
@@ -63,10 +89,23 @@ pub(super) fn read(dir: &Dir, metadata: &Path) -> Result<ImportSource, OpError> 
     Ok(source)
 }
 
-/// The directories of tables in the directory of a database. A server also has links into its `store/` there: those are
-/// followed if their target is in the tree.
-fn tables_in(root: &Dir, database: &Dir) -> Result<Vec<String>, OpError> {
+fn parts_of(above: &Dir, directory: &str, relative: &Path, table: &TableName) -> Result<Vec<SourcePart>, OpError> {
+    parts_in(&above.open_dir(directory)?, relative, table, DEFAULT_DISK)
+}
+
+/// Adds the parts of a table, or refuses it if they cannot be listed.
+fn add_parts(source: &mut ImportSource, table: TableName, parts: Result<Vec<SourcePart>, OpError>) {
+    match parts {
+        Ok(parts) => source.parts.extend(parts),
+        Err(error) => source.refuse(table, Refusal::Unusable(chain(&error))),
+    }
+}
+
+/// The directories of tables in the directory of a database, and the links there that lead elsewhere. A server also has
+/// links into its `store/` there: those are followed if their target is in the tree.
+fn tables_in(root: &Dir, database: &Dir) -> Result<(Vec<String>, Vec<String>), OpError> {
     let (names, links) = directories_and_links(database)?;
+    let mut elsewhere = Vec::new();
     for link in links {
         let target = database.read_link(&link)?;
         let components: Vec<_> = target.components().collect();
@@ -81,10 +120,10 @@ fn tables_in(root: &Dir, database: &Dir) -> Result<Vec<String>, OpError> {
             None => false,
         };
         if !is_in_tree {
-            return Err(is_link(database, link).into());
+            elsewhere.push(link);
         }
     }
-    Ok(names)
+    Ok((names, elsewhere))
 }
 
 /// The directory with `data/` and `store/`: the tree itself, or the only freeze in it.
@@ -143,7 +182,13 @@ fn read_definitions(metadata: &Dir, source: &mut ImportSource) -> Result<(), OpE
         for table in dir.entries_with_kind()?.into_iter().filter(|table| table.kind == EntryKind::File) {
             let file = table.name.to_string_lossy().into_owned();
             let Some(stem) = file.strip_suffix(".sql") else { continue };
-            let table_name = unescaped(dir.path(), stem)?;
+            let table_name = match unescaped(dir.path(), stem) {
+                Ok(name) => name,
+                Err(error) => {
+                    source.warnings.push(Warning::new(WarningKind::DefinitionMissing, error.to_string()));
+                    continue;
+                }
+            };
             if let Some(definition) = text(&dir, &table)? {
                 source.definitions.insert(TableName::new(database.clone(), table_name), definition);
             }

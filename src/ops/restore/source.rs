@@ -137,7 +137,11 @@ impl SnapshotSource {
             ParsedDefinition::parse(&String::from_utf8_lossy(&bytes)).ok()
         };
         let inner = inner_tables(&manifest, &definition);
-        let tables = select_tables(&manifest, records, wanted, &owned_tables(&manifest, &definition))?;
+        let owned = owned_tables(&manifest, &definition);
+        let mut tables = select_tables(&manifest, records, wanted, &owned)?;
+        if !wanted.partitions.is_empty() {
+            leave_out_others(&mut tables, wanted, &owned);
+        }
         let mut warnings: Vec<Warning> = tables.iter().filter_map(SourceTable::not_whole).collect();
         warnings.extend(secrets_warning(&manifest, wanted));
         warnings.extend(mutations_left_out(&manifest, &tables));
@@ -296,7 +300,7 @@ fn problem(dir: Option<Dir>, record: &PartRecord, monitor: &dyn Monitor) -> Resu
 /// another one, each with that one: inner tables of views, for example.
 ///
 /// # Errors
-/// If the snapshot has nothing of a given name.
+/// If the snapshot has nothing of a given name, or no wanted table has a given partition.
 pub(in crate::ops) fn select_tables(
     manifest: &Manifest,
     records: Vec<PartRecord>,
@@ -309,7 +313,7 @@ pub(in crate::ops) fn select_tables(
     }
     let names: Vec<TableName> = manifest.tables.iter().map(TableEntry::name).collect();
     let patterns = TablePattern::resolve(&wanted.tables, &names.iter());
-    let mut unmatched: Vec<String> = (patterns.iter())
+    let unmatched: Vec<String> = (patterns.iter())
         .filter(|pattern| !names.iter().any(|name| pattern.matches(name)))
         .map(|pattern| format!("table {:?}", pattern.as_str()))
         .collect();
@@ -348,9 +352,32 @@ pub(in crate::ops) fn select_tables(
         }
         tables.push(SourceTable { entry: entry.clone(), parts });
     }
-    let missing = wanted.partitions.iter().filter(|id| !met.contains(id));
-    unmatched.extend(missing.map(|id| format!("partition {:?}", id.0)));
-    if unmatched.is_empty() { Ok(tables) } else { Err(OpError::NotInSnapshot { names: unmatched }) }
+    if !unmatched.is_empty() {
+        return Err(OpError::NotInSnapshot { names: unmatched });
+    }
+    let missing: Vec<PartitionId> = wanted.partitions.iter().filter(|id| !met.contains(id)).cloned().collect();
+    if !missing.is_empty() {
+        return Err(OpError::NoSuchPartition { partitions: missing });
+    }
+    Ok(tables)
+}
+
+/// Leaves out the tables without any wanted partition, unless their own names are given: these are named later.
+fn leave_out_others(tables: &mut Vec<SourceTable>, wanted: &WantedTables, owned: &BTreeMap<TableName, TableName>) {
+    let has_own_name = |name: &TableName| {
+        let (plain, exact) = (name.to_string(), TablePattern::exactly(name));
+        let is_own = |pattern: &TablePattern| pattern.as_str() == plain || pattern.as_str() == exact.as_str();
+        wanted.renames.names_table(name) || wanted.tables.iter().any(is_own)
+    };
+    let filled: BTreeSet<TableName> =
+        tables.iter().filter(|table| !table.parts.is_empty()).map(SourceTable::name).collect();
+    // An inner table and the table that it belongs to come together.
+    let owners: BTreeSet<&TableName> = filled.iter().filter_map(|name| owned.get(name)).collect();
+    tables.retain(|table| {
+        let name = table.name();
+        let belongs = owned.get(&name).is_some_and(|owner| owners.contains(owner));
+        filled.contains(&name) || owners.contains(&name) || belongs || has_own_name(&name)
+    });
 }
 
 /// Parts in the form that comparisons take.

@@ -1,6 +1,7 @@
 //! Replaces the names of renamed tables and databases in a statement.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::model::{TableName, TableUuid};
 
@@ -54,6 +55,28 @@ const REMOTE: [&str; 12] = [
     "jdbc",
     "externaldistributed",
 ];
+
+/// The functions that return the database of the session.
+const SESSION_DATABASE: [&str; 4] = ["currentdatabase", "current_database", "database", "schema"];
+
+/// Whether a statement takes the database of an object from the session, as in `Merge(currentDatabase(), '…')`.
+///
+/// 18.16 stores such an engine as it was written. It then reads the database of the session that makes or attaches the
+/// table, and `default` after each restart; in a view, that of the session that reads it. 26.9 stores engines with the
+/// database's name.
+pub(super) fn names_session_database(sql: &str) -> bool {
+    let solid: Vec<Token<'_>> = tokens(sql).into_iter().filter(|token| token.kind != TokenKind::Space).collect();
+    let is_session = |argument: &Range<usize>| match solid.get(argument.clone()) {
+        Some([name, open, close]) => {
+            let function = name.name().map(|name| name.to_lowercase()).unwrap_or_default();
+            SESSION_DATABASE.contains(&function.as_str()) && open.is_mark("(") && close.is_mark(")")
+        }
+        _ => false,
+    };
+    let takes_database =
+        |name: &str| name == "merge" || REMOTE.contains(&name) || TAKE_TWO.iter().any(|(takes, _)| *takes == name);
+    calls(&solid).iter().any(|call| takes_database(&call.name) && call.arguments.iter().any(is_session))
+}
 
 impl NameMap<'_> {
     /// Replaces everything that is certainly a name, and lists the old names elsewhere.

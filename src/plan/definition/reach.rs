@@ -102,6 +102,7 @@ impl ParsedDefinition {
     pub fn reach(&self, statement: &str, mapping: &Mapping, surroundings: &DefinitionScope<'_>) -> Option<String> {
         of_kind(self)
             .or_else(|| self.unresolved(mapping).first().map(|name| format!("it names {name}")))
+            .or_else(|| self.names_session_database().then(|| "it names currentDatabase()".to_owned()))
             .or_else(|| of_words(self.kind, &solid_tokens(statement), surroundings))
     }
 }
@@ -293,6 +294,7 @@ mod tests {
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer('other', 'x', 1, 1, 1, 1, 1, 1, 1)",
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer(other, x, 1, 1, 1, 1, 1, 1, 1)",
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = Merge('lab', '^src$')",
+            "CREATE TABLE lab.q (`k` UInt8) ENGINE = Buffer(currentDatabase(), 'src', 1, 1, 1, 1, 1, 1, 1)",
             "CREATE TABLE lab.q (`k` UInt8) ENGINE = EmbeddedRocksDB(0, '/var/lib/rocks', 1) PRIMARY KEY k",
             "CREATE TABLE lab.q (`k` UInt8)",
             "CREATE DICTIONARY lab.d (`k` UInt64) PRIMARY KEY k SOURCE(HTTP(URL 'http://x' FORMAT 'CSV')) LAYOUT(FLAT())",

@@ -1,6 +1,7 @@
 //! Old names that remain in a definition after a renaming.
 
 use super::mapping::Mapping;
+use super::names;
 use super::parsed::ParsedDefinition;
 
 impl ParsedDefinition {
@@ -10,5 +11,11 @@ impl ParsedDefinition {
     #[must_use]
     pub fn unresolved(&self, mapping: &Mapping) -> Vec<String> {
         mapping.left(&self.behind_name())
+    }
+
+    /// Whether the database of an object that the definition names is that of the session.
+    #[must_use]
+    pub fn names_session_database(&self) -> bool {
+        names::names_session_database(&self.behind_name())
     }
 }

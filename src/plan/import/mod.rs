@@ -6,4 +6,4 @@ mod source;
 
 pub use paths::{PathInTree, place_in_tree, relative_path};
 pub use planner::{ImportPlan, ImportedDatabase, ImportedTable, plan_import};
-pub use source::{ImportKind, ImportSource, PartFilesSource, SourceDefinition, SourceFile, SourcePart};
+pub use source::{ImportKind, ImportSource, PartFilesSource, Refusal, SourceDefinition, SourceFile, SourcePart};

@@ -45,6 +45,17 @@ pub enum PathInTree {
     Other,
 }
 
+impl PathInTree {
+    /// The table that it belongs to, if it belongs to one.
+    #[must_use]
+    pub fn table(self) -> Option<TableName> {
+        match self {
+            Self::Part { table, .. } | Self::Table(table) | Self::Data(table) | Self::Mutation(table) => Some(table),
+            Self::Database(_) | Self::Function(_) | Self::Other => None,
+        }
+    }
+}
+
 /// The object that a path accepted by [`relative_path`] belongs to.
 #[must_use]
 pub fn place_in_tree(path: &str) -> PathInTree {

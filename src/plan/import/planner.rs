@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use crate::model::{Blocks, PartName, PartitionId, TableName, TableUuid, Warning, WarningKind, count};
 use crate::plan::{DefinitionKind, ParsedDefinition, StorageChoice, TablePattern};
 
-use super::source::{ImportKind, ImportSource, PartFilesSource, SourceDefinition, SourcePart};
+use super::source::{ImportKind, ImportSource, PartFilesSource, Refusal, SourceDefinition, SourcePart};
 
 /// A table, view, dictionary … of the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub struct ImportedTable {
     /// Why its rows are not in the snapshot, if it had rows that no import takes.
     pub data_left: Option<String>,
     /// Why it is skipped although it could have been taken.
-    pub skipped: Option<String>,
+    pub skipped: Option<Refusal>,
 }
 
 impl ImportedTable {
@@ -66,8 +65,6 @@ pub struct ImportPlan {
     pub made: Vec<String>,
     /// The warnings for the user: with any of them the exit code is 3.
     pub warnings: Vec<Warning>,
-    /// Tables with files in the tree that its own list does not name, each with the first of them.
-    pub unlisted: BTreeMap<TableName, PathBuf>,
     /// Patterns that match nothing in the tree.
     pub unmatched: Vec<String>,
 }
@@ -91,9 +88,10 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
     }
     let mut definitions = source.definitions;
     definitions.retain(|name, _| !OWN_DATABASES.contains(&name.database.as_str()) || parts.contains_key(name));
-    let moved = move_to_inner_tables(&mut definitions, &mut parts, &mut plan.made);
+    let mut refused = source.refused;
+    let moved = move_to_inner_tables(&mut definitions, (&mut parts, &mut refused), &mut plan.made);
     let mut names: BTreeSet<TableName> = definitions.keys().chain(parts.keys()).cloned().collect();
-    names.extend(source.other_data.iter().chain(source.refused.keys()).chain(source.unlisted.keys()).cloned());
+    names.extend(source.other_data.iter().chain(refused.keys()).cloned());
     let is_wanted = |name: &TableName| {
         let owner = moved.get(name).unwrap_or(name);
         wanted.is_empty() || wanted.iter().any(|pattern| pattern.matches(name) || pattern.matches(owner))
@@ -107,7 +105,9 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
         parts.sort_by(|a, b| a.name.cmp(&b.name));
         let overlaps = leave_covered(name, &mut parts, &mut plan.warnings);
         let lacks_inner = || lacks_inner_tables(source.kind, definition.as_ref());
-        let refused = source.refused.get(name).cloned().or(overlaps).or_else(lacks_inner);
+        let cannot_be_read = || unreadable(&parts, definition.as_ref());
+        let twice = || twice(&parts);
+        let refused = refused.remove(name).or_else(twice).or(overlaps).or_else(lacks_inner).or_else(cannot_be_read);
         if refused.is_some() {
             parts.clear();
         }
@@ -118,10 +118,10 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
     }
     plan.warnings
         .extend(Some(&plan.tables).filter(|_| source.kind != ImportKind::Shadow).and_then(|all| without_parts(all)));
-    plan.unlisted = source.unlisted.into_iter().filter(|(name, _)| names.contains(name)).collect();
     plan.databases = databases(&source.databases, &plan.tables, wanted.is_empty(), &mut plan.made);
     if wanted.is_empty() {
         plan.functions = source.functions;
+        plan.warnings.extend(source.unknown.into_iter().map(|text| Warning::new(WarningKind::TableSkipped, text)));
         let of_persons = source.unfrozen.iter().filter(|(name, _)| !OWN_DATABASES.contains(&name.as_str()));
         plan.warnings.extend(of_persons.map(|(name, count)| left_out(name, *count)));
     }
@@ -130,17 +130,36 @@ pub fn plan_import(source: ImportSource, wanted: &[TablePattern]) -> ImportPlan 
 
 /// Why a table cannot be taken whose rows are in several inner tables: a native backup has no definitions of them, and
 /// without them the table is broken.
-fn lacks_inner_tables(kind: ImportKind, definition: Option<&SourceDefinition>) -> Option<String> {
+fn lacks_inner_tables(kind: ImportKind, definition: Option<&SourceDefinition>) -> Option<Refusal> {
     let definition = ParsedDefinition::parse(&definition?.text).ok()?;
     let is_so = kind == ImportKind::NativeBackup && engine_of(&definition) == "TimeSeries";
-    is_so.then(|| "the backup has no definitions of the inner tables of its engine TimeSeries".to_owned())
+    let reason = "the backup has no definitions of the inner tables of its engine TimeSeries";
+    is_so.then(|| Refusal::Unusable(reason.to_owned()))
+}
+
+/// Why a table without parts cannot be taken whose definition is none.
+fn unreadable(parts: &[SourcePart], definition: Option<&SourceDefinition>) -> Option<Refusal> {
+    let error = ParsedDefinition::parse(&definition?.text).err().filter(|_| parts.is_empty())?;
+    Some(Refusal::Damaged(format!("its definition cannot be read: {error}")))
+}
+
+/// Why a table cannot be taken that has a part twice. The parts are ordered by name.
+fn twice(parts: &[SourcePart]) -> Option<Refusal> {
+    let part = parts.windows(2).find_map(|two| match two {
+        [a, b] if a.name == b.name => Some(&a.name),
+        _ => None,
+    })?;
+    let reason = format!(
+        "it has two parts {part}, of two disks or of two freezes: name the directory of one freeze, and of one disk"
+    );
+    Some(Refusal::Unusable(reason))
 }
 
 /// The warning that a backup has no part of any table: `BACKUP … SETTINGS structure_only = 1` writes definitions alone, and
 /// does not record that.
 fn without_parts(tables: &[ImportedTable]) -> Option<Warning> {
     let holding = tables.iter().filter(|table| table.holds_parts()).count() as u64;
-    let has_parts = tables.iter().any(|table| !table.parts.is_empty());
+    let has_parts = tables.iter().any(|table| !table.parts.is_empty() || table.skipped.is_some());
     let message = format!(
         "the backup has no part of any table, as with structure_only: {} taken as empty",
         if holding == 1 { "the one table is".to_owned() } else { format!("all {} are", count(holding, "table")) }
@@ -156,11 +175,11 @@ fn left_out(database: &str, tables: u64) -> Warning {
     Warning::new(WarningKind::DataLeftBehind, message)
 }
 
-/// Moves the parts of a materialized view, which has none of its own, to its inner table, and creates the inner table's
-/// definition. Returns the views of the inner tables that were created.
+/// Moves the parts of a materialized view, which has none of its own, and what is wrong with them, to its inner table,
+/// and creates the inner table's definition. Returns the views of the inner tables that were created.
 fn move_to_inner_tables(
     definitions: &mut BTreeMap<TableName, SourceDefinition>,
-    parts: &mut BTreeMap<TableName, Vec<SourcePart>>,
+    (parts, refused): (&mut BTreeMap<TableName, Vec<SourcePart>>, &mut BTreeMap<TableName, Refusal>),
     made: &mut Vec<String>,
 ) -> BTreeMap<TableName, TableName> {
     let mut moved = BTreeMap::new();
@@ -180,6 +199,9 @@ fn move_to_inner_tables(
             let to_inner = |part: SourcePart| SourcePart { table: inner.clone(), ..part };
             parts.entry(inner.clone()).or_default().extend(of_view.into_iter().map(to_inner));
         }
+        if let Some(of_view) = refused.remove(&view) {
+            refused.entry(inner.clone()).or_insert(of_view);
+        }
         moved.insert(inner, view);
     }
     moved
@@ -187,7 +209,7 @@ fn move_to_inner_tables(
 
 /// Leaves out each part whose blocks are contained in another part of its partition, merged or mutated: its rows would
 /// be counted twice. Returns why the table cannot be taken, if two parts overlap and neither contains the other.
-fn leave_covered(table: &TableName, parts: &mut Vec<SourcePart>, warnings: &mut Vec<Warning>) -> Option<String> {
+fn leave_covered(table: &TableName, parts: &mut Vec<SourcePart>, warnings: &mut Vec<Warning>) -> Option<Refusal> {
     let mut order: Vec<(PartitionId, Blocks, PartName)> = parts
         .iter()
         .filter_map(|part| Some((part.name.partition()?, part.name.blocks()?, part.name.clone())))
@@ -205,7 +227,8 @@ fn leave_covered(table: &TableName, parts: &mut Vec<SourcePart>, warnings: &mut 
             }
             // Patch parts of one range can belong to several updates; duplicate names are reported elsewhere.
             if blocks.min <= held.max && *holder != name && !name.is_patch() {
-                return Some(format!("its parts {holder} and {name} overlap, and neither holds the other"));
+                let reason = format!("its parts {holder} and {name} overlap, and neither holds the other");
+                return Some(Refusal::Unusable(reason));
             }
         }
         last = Some((partition, blocks, name));
@@ -246,18 +269,20 @@ fn imported_table(
     name: &TableName,
     definition: Option<SourceDefinition>,
     parts: Vec<SourcePart>,
-    skipped: Option<String>,
+    skipped: Option<Refusal>,
     (kind, has_other_data): (ImportKind, bool),
     warnings: &mut Vec<Warning>,
 ) -> ImportedTable {
     let parsed = definition.as_ref().map(|definition| ParsedDefinition::parse(&definition.text));
     let (mut engine, mut uuid, mut storage_policy) = (String::new(), None, String::new());
     match &parsed {
+        None if skipped.is_some() => "MergeTree".clone_into(&mut engine),
         None => {
             let message = format!("{name} has no definition in the tree: its parts are taken, and a restore needs one");
             warnings.push(Warning::of_table(WarningKind::DefinitionMissing, name, message));
             "MergeTree".clone_into(&mut engine);
         }
+        Some(Err(_)) if skipped.is_some() => {}
         Some(Err(error)) => {
             let message = format!("the definition of {name} cannot be read: {error}");
             warnings.push(Warning::of_table(WarningKind::DefinitionMissing, name, message));
@@ -273,20 +298,24 @@ fn imported_table(
     let is_never = NEVER_BACKED_UP.contains(&engine.as_str());
     // ClickHouse's own backup contains the files of these engines, if they had any rows.
     let has_own_files = kind != ImportKind::NativeBackup && OWN_FILES.contains(&engine.as_str());
-    let data_left = if (has_other_data || has_own_files) && parts.is_empty() {
+    let data_left = if skipped.is_some() {
+        None
+    } else if (has_other_data || has_own_files) && parts.is_empty() {
         Some(format!("the files of its engine {engine} are no parts"))
     } else {
         is_never.then(|| format!("no backup has the rows of its engine {engine}"))
     };
-    if let Some(reason) = &skipped {
-        let message = format!("{name} is skipped: {reason}");
-        warnings.push(Warning::of_table(WarningKind::TableSkipped, name, message));
-    }
+    warnings.extend(skipped.as_ref().map(|refusal| skip_warning(name, refusal)));
     if let Some(reason) = &data_left {
         let message = format!("of {name} only the definition is taken: {reason}");
         warnings.push(Warning::of_table(WarningKind::DataLeftBehind, name, message));
     }
     ImportedTable { name: name.clone(), uuid, engine, definition, storage_policy, parts, data_left, skipped }
+}
+
+fn skip_warning(table: &TableName, refusal: &Refusal) -> Warning {
+    let message = format!("{table} is skipped: {}", refusal.reason());
+    Warning::of_table(WarningKind::TableSkipped, table, message)
 }
 
 /// The engine as `system.tables` calls it.
@@ -334,17 +363,25 @@ impl ImportPlan {
         self.tables.iter().flat_map(|table| &table.parts)
     }
 
-    /// A part name that occurs twice in one table, of which only one can be taken.
+    /// Skips tables after all, with a warning about each. Returns their indices in `tables`.
+    pub fn skip(&mut self, refused: &BTreeMap<TableName, Refusal>) -> Vec<usize> {
+        let mut skipped = Vec::new();
+        for (index, table) in self.tables.iter_mut().enumerate() {
+            if let Some(refusal) = refused.get(&table.name) {
+                self.warnings.push(skip_warning(&table.name, refusal));
+                table.skipped = Some(refusal.clone());
+                table.parts.clear();
+                skipped.push(index);
+            }
+        }
+        skipped
+    }
+
+    /// Whether something is skipped, and no table with parts, or that could have some, is left.
     #[must_use]
-    pub fn twice(&self) -> Option<(TableName, PartName)> {
-        let same = |table: &ImportedTable| {
-            let found = table.parts.windows(2).find_map(|two| match two {
-                [a, b] if a.name == b.name => Some(a.name.clone()),
-                _ => None,
-            });
-            found.map(|part| (table.name.clone(), part))
-        };
-        self.tables.iter().find_map(same)
+    pub fn takes_nothing(&self) -> bool {
+        let is_skip = |warning: &Warning| warning.kind == WarningKind::TableSkipped;
+        self.warnings.iter().any(is_skip) && !self.tables.iter().any(ImportedTable::holds_parts)
     }
 }
 
@@ -411,7 +448,7 @@ mod tests {
         assert_eq!(inner.parts[0].name.as_str(), "all_1_1_0");
         assert_eq!((plan.tables[1].engine.as_str(), plan.tables[1].parts.len()), ("MaterializedView", 0));
         assert_eq!((plan.databases[0].engine.as_str(), plan.made.len()), ("Atomic", 2));
-        assert!(plan.warnings.is_empty() && plan.twice().is_none());
+        assert!(plan.warnings.is_empty());
         // A request for the view includes both.
         let wanted: TablePattern = "lab.mv".parse().expect("a pattern");
         assert_eq!(plan_import(source(&[("mv", VIEW)], &[("mv", "all_1_1_0")]), &[wanted]).tables.len(), 2);

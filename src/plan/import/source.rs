@@ -77,6 +77,25 @@ pub struct SourcePart {
     pub content: PartFilesSource,
 }
 
+/// Why a table of a tree is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its files or its definition are damaged or incomplete.
+    Damaged(String),
+    /// It is of a form that no import takes.
+    Unusable(String),
+}
+
+impl Refusal {
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Damaged(reason) | Self::Unusable(reason) => reason,
+        }
+    }
+}
+
 /// Everything known about a tree.
 #[derive(Clone, Debug)]
 pub struct ImportSource {
@@ -101,10 +120,10 @@ pub struct ImportSource {
     pub parts: Vec<SourcePart>,
     /// Tables with data outside parts.
     pub other_data: BTreeSet<TableName>,
-    /// Tables with something that cannot be taken, and the reason.
-    pub refused: BTreeMap<TableName, String>,
-    /// Tables with files that its own list does not name, each with the first of them.
-    pub unlisted: BTreeMap<TableName, PathBuf>,
+    /// Tables with something that cannot be taken, and the first reason.
+    pub refused: BTreeMap<TableName, Refusal>,
+    /// Sentences about data of tables whose names are unknown.
+    pub unknown: Vec<String>,
     /// The warnings about it.
     pub warnings: Vec<Warning>,
 }
@@ -125,8 +144,13 @@ impl ImportSource {
             parts: Vec::new(),
             other_data: BTreeSet::new(),
             refused: BTreeMap::new(),
-            unlisted: BTreeMap::new(),
+            unknown: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Refuses a table. The first reason stays.
+    pub fn refuse(&mut self, table: TableName, refusal: Refusal) {
+        self.refused.entry(table).or_insert(refusal);
     }
 }

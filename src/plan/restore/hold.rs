@@ -76,6 +76,14 @@ pub fn is_held(text: &str) -> bool {
         && ParsedDefinition::parse(text).is_ok_and(|definition| has_hold_settings(&definition))
 }
 
+/// Whether a definition, as its owner wrote it, has the settings that hold the table, quoted or not: then nothing in it
+/// expires before it is compared, nor afterwards.
+pub(super) fn holds_itself(definition: &ParsedDefinition) -> bool {
+    HOLD_SETTINGS
+        .iter()
+        .all(|(name, value)| definition.setting(name).is_some_and(|own| own.trim_matches('\'').parse() == Ok(*value)))
+}
+
 fn has_hold_settings(definition: &ParsedDefinition) -> bool {
     HOLD_SETTINGS.iter().all(|(name, value)| definition.setting(name) == Some(value.to_string()))
 }
@@ -99,7 +107,7 @@ pub fn release_statements(quoted_table: &str, held: &[HeldSetting]) -> Vec<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::{HeldSetting, held_settings, hold, is_held, release_statements, released_text};
+    use super::{HeldSetting, held_settings, hold, holds_itself, is_held, release_statements, released_text};
     use crate::plan::ParsedDefinition;
 
     fn definition(settings: &str) -> ParsedDefinition {
@@ -145,6 +153,19 @@ mod tests {
             assert_eq!(released_text(&text, &held), None, "it is not held");
             let others = held.get(1..).unwrap_or_default();
             assert_eq!(released_text(&stored, others), None, "one of its settings is its own");
+        }
+    }
+
+    #[test]
+    fn a_definition_that_holds_its_table_keeps_its_settings() {
+        let own = definition(
+            " SETTINGS max_number_of_merges_with_ttl_in_pool = 0, max_bytes_to_merge_at_max_space_in_pool = '1', \
+             max_bytes_to_merge_at_min_space_in_pool = 1",
+        );
+        assert!(holds_itself(&own) && held_settings(&own, &|_| true).is_empty());
+        assert!(holds_itself(&hold(&definition(""))) && held_settings(&hold(&definition("")), &|_| true).is_empty());
+        for other in ["", " SETTINGS max_number_of_merges_with_ttl_in_pool = 0"] {
+            assert!(!holds_itself(&definition(other)), "{other}");
         }
     }
 

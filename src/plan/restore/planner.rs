@@ -8,7 +8,7 @@ use crate::plan::{DefinitionKind, Mapping, ObjectKind, ParsedDefinition, Verb};
 
 use super::compare::{PartState, compare_parts};
 use super::expiry::Expired;
-use super::hold::held_settings;
+use super::hold::{held_settings, holds_itself};
 use super::loss::{Loss, ReplacedScope, Stored, losses};
 use super::missing::{name_missing, stay};
 use super::not_run::{not_run, warning as not_run_warning};
@@ -249,12 +249,18 @@ fn map_names(plan: &mut RestorePlan, sources: &[SourceItem], options: &RestoreOp
     plan.mapping.databases = options.renames.databases().clone();
 }
 
-/// Warns about every created object in which an old name remains: it would read or write live data.
+/// Warns about every created object in which an old name remains, or that names the database of the session: it would
+/// read or write live data.
 fn name_unresolved(plan: &mut RestorePlan) {
     for table in plan.tables.iter_mut().filter(|table| table.action.changes_server()) {
         let left = table.definition.as_ref().map(|definition| definition.unresolved(&plan.mapping)).unwrap_or_default();
         if !left.is_empty() {
             let message = format!("its definition still names {}", left.join(", "));
+            table.warnings.push(Warning::new(WarningKind::OldNameLeft, message));
+        }
+        if table.definition.as_ref().is_some_and(ParsedDefinition::names_session_database) {
+            let message = "its definition names currentDatabase(), which is the database of the session that makes or \
+                           reads it, and not its new one";
             table.warnings.push(Warning::new(WarningKind::OldNameLeft, message));
         }
     }
@@ -511,7 +517,8 @@ impl RestorePlanner<'_> {
             plan.ttl_statements = stored.ttl_statements(&quoted);
         }
         let has_ttl = definition.has_ttl() && self.options.what != RestoreContent::Schema;
-        if has_ttl && plan.held.is_empty() && !self.target.hold_settings.is_empty() {
+        let is_unheld = plan.held.is_empty() && !holds_itself(definition);
+        if has_ttl && is_unheld && !self.target.hold_settings.is_empty() {
             let message = "rows past their TTL may be dropped before they are compared";
             plan.warnings.push(Warning::new(WarningKind::TtlNotHeld, message));
         }

@@ -121,6 +121,24 @@ fn old_names_that_stay_are_listed() {
 }
 
 #[test]
+fn definitions_that_name_the_database_of_the_session_are_known() {
+    for (text, is_so) in [
+        ("CREATE TABLE lab.m (k UInt8) ENGINE = Merge(currentDatabase(), '^t$')", true),
+        ("CREATE TABLE lab.m (k UInt8) ENGINE = Buffer(database(), 't', 1, 1, 1, 1, 1, 1, 1)", true),
+        ("CREATE TABLE lab.m (k UInt8) ENGINE = Distributed('c', currentDatabase(), 't', rand())", true),
+        ("CREATE VIEW lab.v AS SELECT k FROM merge(currentDatabase ( ), '^t$')", true),
+        ("CREATE VIEW lab.v AS SELECT k FROM merge('lab', '^currentDatabase()$')", false),
+        (
+            "CREATE VIEW lab.v AS SELECT currentDatabase() AS d FROM system.tables WHERE database = currentDatabase()",
+            false,
+        ),
+        ("CREATE TABLE lab.m (k UInt8) ENGINE = Merge('lab', '^t$') COMMENT 'Merge(currentDatabase(), x)'", false),
+    ] {
+        assert_eq!(parse(text).names_session_database(), is_so, "{text}");
+    }
+}
+
+#[test]
 fn databases_that_change_places_leave_no_old_name() {
     let swapped = Mapping {
         tables: [("a", "b"), ("b", "a")].map(|(from, to)| (TableName::new(from, "t"), TableName::new(to, "t"))).into(),
