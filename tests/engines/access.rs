@@ -15,7 +15,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::chsnap_command::{Chsnap, Run};
-use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::support::repository;
 
 const HASH: &str = "7A37B85C8918EAC19A9089C0FA5A2AB4DCE3F90528DCDEEC108B23DDF3607B99";
@@ -98,88 +98,90 @@ fn states(report: &Value, field: &str) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join(", ")
 }
 
-both_engines! {
-    fn users_and_roles_are_shown_as_statements_without_their_secrets(engine: Engine) {
-        let chsnap = snapshot(&engine, &FILES);
-        let shown = chsnap.run(&["-vv", "show", "--access"]);
-        assert_eq!(shown.code, 3, "{}{}", shown.stdout, shown.stderr);
-        holds_no_secret(&shown);
-        let expected = "\
-            CREATE SETTINGS PROFILE careful SETTINGS max_memory_usage = 1000000 READONLY, INHERIT `default`;\n\
-            CREATE ROLE analyst;\n\
-            CREATE USER alice IDENTIFIED WITH sha256_hash BY '[HIDDEN]' SALT '[HIDDEN]' HOST LOCAL, IP '10.0.0.0/8' \
-            DEFAULT ROLE `analyst` SETTINGS PROFILE `careful`;\n\
-            CREATE USER `bob@10.%` IDENTIFIED WITH plaintext_password BY '[HIDDEN]' HOST LIKE '10.%' GRANTEES NONE;\n\
-            CREATE QUOTA hourly KEYED BY user_name FOR INTERVAL 1 hour MAX queries = 100 TO `analyst`;\n\
-            CREATE ROW POLICY even ON lab.t FOR SELECT USING (k % 2) = 0 TO ALL EXCEPT `alice`;\n\
-            ALTER SETTINGS PROFILE careful TO `alice`;\n\
-            GRANT SELECT ON lab.* TO analyst;\n\
-            REVOKE SELECT ON lab.secret FROM analyst;\n\
-            GRANT SELECT(k), INSERT ON lab.t TO alice WITH GRANT OPTION;\n\
-            GRANT `analyst` TO alice;\n";
-        assert_eq!(shown.stdout, expected);
-        assert!(shown.stderr.contains(BAD_FILE), "{}", shown.stderr);
-        let open = chsnap.run(&["show", "--access", "--secrets"]);
-        let with_secrets = expected
-            .replacen("'[HIDDEN]'", &format!("'{HASH}'"), 1)
-            .replacen("'[HIDDEN]'", &format!("'{SALT}'"), 1)
-            .replacen("'[HIDDEN]'", &format!("'{PASSWORD}'"), 1);
-        assert_eq!((open.code, open.stdout.as_str()), (3, with_secrets.as_str()));
-        if engine.kind() == Kind::V26 {
-            for statement in open.stdout.lines() {
-                let quoted = statement.trim_end_matches(';').replace('\\', "\\\\").replace('\'', "\\'");
-                engine.query(&format!("SELECT formatQuery('{quoted}')"));
-            }
+#[apply(both_engines)]
+fn users_and_roles_are_shown_as_statements_without_their_secrets(engine: Engine) {
+    let chsnap = snapshot(&engine, &FILES);
+    let shown = chsnap.run(&["-vv", "show", "--access"]);
+    assert_eq!(shown.code, 3, "{}{}", shown.stdout, shown.stderr);
+    holds_no_secret(&shown);
+    let expected = "\
+        CREATE SETTINGS PROFILE careful SETTINGS max_memory_usage = 1000000 READONLY, INHERIT `default`;\n\
+        CREATE ROLE analyst;\n\
+        CREATE USER alice IDENTIFIED WITH sha256_hash BY '[HIDDEN]' SALT '[HIDDEN]' HOST LOCAL, IP '10.0.0.0/8' \
+        DEFAULT ROLE `analyst` SETTINGS PROFILE `careful`;\n\
+        CREATE USER `bob@10.%` IDENTIFIED WITH plaintext_password BY '[HIDDEN]' HOST LIKE '10.%' GRANTEES NONE;\n\
+        CREATE QUOTA hourly KEYED BY user_name FOR INTERVAL 1 hour MAX queries = 100 TO `analyst`;\n\
+        CREATE ROW POLICY even ON lab.t FOR SELECT USING (k % 2) = 0 TO ALL EXCEPT `alice`;\n\
+        ALTER SETTINGS PROFILE careful TO `alice`;\n\
+        GRANT SELECT ON lab.* TO analyst;\n\
+        REVOKE SELECT ON lab.secret FROM analyst;\n\
+        GRANT SELECT(k), INSERT ON lab.t TO alice WITH GRANT OPTION;\n\
+        GRANT `analyst` TO alice;\n";
+    assert_eq!(shown.stdout, expected);
+    assert!(shown.stderr.contains(BAD_FILE), "{}", shown.stderr);
+    let open = chsnap.run(&["show", "--access", "--secrets"]);
+    let with_secrets = expected
+        .replacen("'[HIDDEN]'", &format!("'{HASH}'"), 1)
+        .replacen("'[HIDDEN]'", &format!("'{SALT}'"), 1)
+        .replacen("'[HIDDEN]'", &format!("'{PASSWORD}'"), 1);
+    assert_eq!((open.code, open.stdout.as_str()), (3, with_secrets.as_str()));
+    if engine.kind() == Kind::V26 {
+        for statement in open.stdout.lines() {
+            let quoted = statement.trim_end_matches(';').replace('\\', "\\\\").replace('\'', "\\'");
+            engine.query(&format!("SELECT formatQuery('{quoted}')"));
         }
-        let document = chsnap.run(&["show", "--access", "--json"]);
-        holds_no_secret(&document);
-        let document: Value = serde_json::from_str(&document.stdout).expect("a document");
-        let alice = document["access"].as_array().expect("a list").iter().find(|one| one["name"] == "alice").expect("alice");
-        assert_eq!((&alice["kind"], alice["statements"].as_array().expect("a list").len()), (&json!("user"), 3));
-        assert_eq!(document["access_warnings"].as_array().expect("a list").len(), 1);
-        let document = chsnap.json(3, &["show", "--access", "--secrets"]);
-        assert!(document["access"].to_string().contains(HASH));
     }
+    let document = chsnap.run(&["show", "--access", "--json"]);
+    holds_no_secret(&document);
+    let document: Value = serde_json::from_str(&document.stdout).expect("a document");
+    let alice =
+        document["access"].as_array().expect("a list").iter().find(|one| one["name"] == "alice").expect("alice");
+    assert_eq!((&alice["kind"], alice["statements"].as_array().expect("a list").len()), (&json!("user"), 3));
+    assert_eq!(document["access_warnings"].as_array().expect("a list").len(), 1);
+    let document = chsnap.json(3, &["show", "--access", "--secrets"]);
+    assert!(document["access"].to_string().contains(HASH));
+}
 
-    fn a_snapshot_without_users_says_so(engine: Engine) {
-        let chsnap = snapshot(&engine, &[]);
-        assert!(chsnap.expect(0, &["show", "--access"]).stdout.contains("no users, roles"));
-        assert_eq!(chsnap.json(0, &["show", "--access"])["access"], json!([]));
-        assert_eq!(chsnap.run(&["show", "--secrets"]).code, 2);
-        assert_eq!(chsnap.json(0, &["restore", "latest", "--access", "all", "--yes"])["state"], "nothing_to_do");
-    }
+#[apply(both_engines)]
+fn a_snapshot_without_users_says_so(engine: Engine) {
+    let chsnap = snapshot(&engine, &[]);
+    assert!(chsnap.expect(0, &["show", "--access"]).stdout.contains("no users, roles"));
+    assert_eq!(chsnap.json(0, &["show", "--access"])["access"], json!([]));
+    assert_eq!(chsnap.run(&["show", "--secrets"]).code, 2);
+    assert_eq!(chsnap.json(0, &["restore", "latest", "--access", "all", "--yes"])["state"], "nothing_to_do");
+}
 
-    fn a_server_that_does_not_list_its_users_gets_none_and_a_warning(engine: Engine) {
-        let chsnap = snapshot(&engine, &FILES);
-        let named = chsnap.run(&["restore", "latest", "--yes"]);
-        assert_eq!(named.code, 0, "naming is no warning: {}{}", named.stdout, named.stderr);
-        holds_no_secret(&named);
-        let reason = match engine.kind() {
-            // The user of an embedded engine has no right to.
-            Kind::V26 => "this user may not list users and roles (GRANT SHOW ACCESS ON *.* allows it)",
-            Kind::V18 => "the server keeps no entities of this kind in SQL, or does not show them to this user",
-        };
-        let expected = format!(
-            "whether the server has 2 users, 1 role, 1 quota, 1 row policy and 1 settings profile of the snapshot is not \
-             known: {reason}\n"
-        );
-        assert!(named.stdout.contains(&expected), "{}", named.stdout);
-        assert!(!chsnap.expect(0, &["restore", "latest", "--table", "lab.t", "--yes"]).stdout.contains("alice"));
-        let plan = chsnap.run(&["-vv", "restore", "latest", "--access", "missing", "--dry-run", "--json"]);
-        assert_eq!(plan.code, 3);
-        holds_no_secret(&plan);
-        let run = chsnap.run(&["-vv", "restore", "latest", "--access", "missing", "--yes"]);
-        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
-        holds_no_secret(&run);
-        for name in ["user alice", "user bob@10.%", "role analyst", "quota hourly", "row policy even ON lab.t", BAD_FILE] {
-            assert!(run.stderr.contains(name), "{name}: {}", run.stderr);
-        }
-        let report = chsnap.json(3, &["restore", "latest", "--access", "all", "--yes"]);
-        let rows = report["access"].as_array().expect("a list");
-        assert!(rows.len() == 6 && rows.iter().all(|row| row["state"] == "refused"), "{report:#}");
-        assert_eq!(report["state"], "differs");
-        assert!(!report.to_string().contains(HASH));
+#[apply(both_engines)]
+fn a_server_that_does_not_list_its_users_gets_none_and_a_warning(engine: Engine) {
+    let chsnap = snapshot(&engine, &FILES);
+    let named = chsnap.run(&["restore", "latest", "--yes"]);
+    assert_eq!(named.code, 0, "naming is no warning: {}{}", named.stdout, named.stderr);
+    holds_no_secret(&named);
+    let reason = match engine.kind() {
+        // The user of an embedded engine has no right to.
+        Kind::V26 => "this user may not list users and roles (GRANT SHOW ACCESS ON *.* allows it)",
+        Kind::V18 => "the server keeps no entities of this kind in SQL, or does not show them to this user",
+    };
+    let expected = format!(
+        "whether the server has 2 users, 1 role, 1 quota, 1 row policy and 1 settings profile of the snapshot is not \
+         known: {reason}\n"
+    );
+    assert!(named.stdout.contains(&expected), "{}", named.stdout);
+    assert!(!chsnap.expect(0, &["restore", "latest", "--table", "lab.t", "--yes"]).stdout.contains("alice"));
+    let plan = chsnap.run(&["-vv", "restore", "latest", "--access", "missing", "--dry-run", "--json"]);
+    assert_eq!(plan.code, 3);
+    holds_no_secret(&plan);
+    let run = chsnap.run(&["-vv", "restore", "latest", "--access", "missing", "--yes"]);
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    holds_no_secret(&run);
+    for name in ["user alice", "user bob@10.%", "role analyst", "quota hourly", "row policy even ON lab.t", BAD_FILE] {
+        assert!(run.stderr.contains(name), "{name}: {}", run.stderr);
     }
+    let report = chsnap.json(3, &["restore", "latest", "--access", "all", "--yes"]);
+    let rows = report["access"].as_array().expect("a list");
+    assert!(rows.len() == 6 && rows.iter().all(|row| row["state"] == "refused"), "{report:#}");
+    assert_eq!(report["state"], "differs");
+    assert!(!report.to_string().contains(HASH));
 }
 
 /// Users as `users.xml` makes them, with all rights.

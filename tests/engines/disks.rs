@@ -11,8 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chsnap_command::{Chsnap, Run};
-use crate::engine::both_engines;
-use crate::engine::{Engine, Kind, Options};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::support::{StopAtEnd, active_parts, escaped, load, path_of, repository, shadows};
 use crate::tree::{files, tree};
 
@@ -221,29 +220,29 @@ fn in_container(engine: &Engine, chsnap: &Chsnap, arguments: &[&str]) -> Option<
     chsnap.in_namespace(prepare, engine.data_path(), arguments)
 }
 
-both_engines! {
-    fn the_paths_of_a_server_in_a_container_are_mapped(engine: Engine) {
-        load(&engine);
-        let elsewhere = engine.root().join("elsewhere");
-        drop(repository(&engine));
-        let chsnap = Chsnap::new(&elsewhere.join("repo")).url(&engine.url());
-        let map = format!("{}={}", engine.data_path().display(), elsewhere.join("data").display());
-        let Some(run) = in_container(&engine, &chsnap, &["create"]) else {
-            eprintln!("SKIPPED: this user may not make mount namespaces");
-            return;
-        };
-        assert_eq!(run.code, 1, "{}", run.stderr);
-        assert!(run.stderr.contains("--path-map"), "{}", run.stderr);
-        let run = in_container(&engine, &chsnap, &["create", "--json", "--path-map", &map]).expect("it was possible before");
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        let created: Value = serde_json::from_str(&run.stdout).expect("JSON");
-        let snapshot = engine.root().join("repo/snapshots").join(created["id"].as_str().expect("an id"));
-        let expected: usize = active_parts(&engine, "lab").iter().map(|(_, _, path)| files(&tree(path)).len()).sum();
-        assert_eq!(files(&tree(&snapshot.join("data/lab"))).len(), expected);
-        assert!(shadows(&engine).is_empty(), "{:?}", shadows(&engine));
-        let run = in_container(&engine, &chsnap, &["doctor", "--path-map", &map]).expect("it was possible before");
-        assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
-    }
+#[apply(both_engines)]
+fn the_paths_of_a_server_in_a_container_are_mapped(engine: Engine) {
+    load(&engine);
+    let elsewhere = engine.root().join("elsewhere");
+    drop(repository(&engine));
+    let chsnap = Chsnap::new(&elsewhere.join("repo")).url(&engine.url());
+    let map = format!("{}={}", engine.data_path().display(), elsewhere.join("data").display());
+    let Some(run) = in_container(&engine, &chsnap, &["create"]) else {
+        eprintln!("SKIPPED: this user may not make mount namespaces");
+        return;
+    };
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("--path-map"), "{}", run.stderr);
+    let run =
+        in_container(&engine, &chsnap, &["create", "--json", "--path-map", &map]).expect("it was possible before");
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let created: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let snapshot = engine.root().join("repo/snapshots").join(created["id"].as_str().expect("an id"));
+    let expected: usize = active_parts(&engine, "lab").iter().map(|(_, _, path)| files(&tree(path)).len()).sum();
+    assert_eq!(files(&tree(&snapshot.join("data/lab"))).len(), expected);
+    assert!(shadows(&engine).is_empty(), "{:?}", shadows(&engine));
+    let run = in_container(&engine, &chsnap, &["doctor", "--path-map", &map]).expect("it was possible before");
+    assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
 }
 
 /// Freezes a table and writes the intent of a create of this boot, as if that had been killed after its freeze. Returns
@@ -264,26 +263,25 @@ fn interrupted(engine: &Engine, chsnap: &Chsnap, disks: &Value) -> (PathBuf, Str
     (path, name)
 }
 
-both_engines! {
-    fn a_freeze_on_a_disk_that_is_not_in_sight_is_left_to_a_host_that_sees_it(engine: Engine) {
-        load(&engine);
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        // As a create leaves it that was killed after its freeze.
-        let disks = serde_json::json!([{"disk": "default", "path": engine.data_path()}]);
-        let (path, name) = &interrupted(&engine, &chsnap, &disks);
-        // The data path of the server is an empty directory on this host.
-        let away = "mount --make-rprivate / && mount -t tmpfs none \"$DATA\"";
-        let Some(run) = chsnap.in_namespace(away, engine.data_path(), &["gc"]) else {
-            eprintln!("SKIPPED: this user may not make mount namespaces");
-            return;
-        };
-        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
-        assert!(run.stderr.contains("\"default\"") && run.stderr.contains("is not visible here"), "{}", run.stderr);
-        assert!(path.exists() && shadows(&engine).contains(name), "{:?}", shadows(&engine));
-        let run = chsnap.expect(0, &["gc"]);
-        assert!(!path.exists() && shadows(&engine).is_empty(), "{}{:?}", run.stderr, shadows(&engine));
-    }
+#[apply(both_engines)]
+fn a_freeze_on_a_disk_that_is_not_in_sight_is_left_to_a_host_that_sees_it(engine: Engine) {
+    load(&engine);
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    // As a create leaves it that was killed after its freeze.
+    let disks = serde_json::json!([{"disk": "default", "path": engine.data_path()}]);
+    let (path, name) = &interrupted(&engine, &chsnap, &disks);
+    // The data path of the server is an empty directory on this host.
+    let away = "mount --make-rprivate / && mount -t tmpfs none \"$DATA\"";
+    let Some(run) = chsnap.in_namespace(away, engine.data_path(), &["gc"]) else {
+        eprintln!("SKIPPED: this user may not make mount namespaces");
+        return;
+    };
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("\"default\"") && run.stderr.contains("is not visible here"), "{}", run.stderr);
+    assert!(path.exists() && shadows(&engine).contains(name), "{:?}", shadows(&engine));
+    let run = chsnap.expect(0, &["gc"]);
+    assert!(!path.exists() && shadows(&engine).is_empty(), "{}{:?}", run.stderr, shadows(&engine));
 }
 
 #[test]
@@ -370,41 +368,40 @@ fn table_count() -> usize {
     if std::env::var_os("CHSNAP_FULL").is_some() { 5000 } else { 400 }
 }
 
-both_engines! {
-    fn tables_by_the_thousand_cost_a_freeze_each_and_no_other_query(engine: Engine) {
-        let count = table_count();
-        engine.query("CREATE DATABASE many");
-        for number in 0..count {
-            engine.query(&format!("CREATE TABLE many.t{number} (k UInt8) ENGINE = MergeTree ORDER BY k"));
-            if number % 2 == 0 {
-                engine.query(&format!("INSERT INTO many.t{number} VALUES (1)"));
-            }
+#[apply(both_engines)]
+fn tables_by_the_thousand_cost_a_freeze_each_and_no_other_query(engine: Engine) {
+    let count = table_count();
+    engine.query("CREATE DATABASE many");
+    for number in 0..count {
+        engine.query(&format!("CREATE TABLE many.t{number} (k UInt8) ENGINE = MergeTree ORDER BY k"));
+        if number % 2 == 0 {
+            engine.query(&format!("INSERT INTO many.t{number} VALUES (1)"));
         }
-        let chsnap = repository(&engine);
-        // Far fewer files may be open than there are tables.
-        let mut command = std::process::Command::new("prlimit");
-        let inner = chsnap.command(&["-v", "--progress", "none", "create"]);
-        command.args(["--nofile=200:200"]).arg(inner.get_program()).args(inner.get_args());
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let (url, (ended, end)) = (engine.url(), std::sync::mpsc::channel());
-        let (output, connections) = std::thread::scope(|scope| {
-            let counting = scope.spawn(move || most_connections(&url, end));
-            let output = command.output().expect("prlimit starts");
-            drop(ended);
-            (output, counting.join().expect("counted"))
-        });
-        // The client dials one more whenever all that it has are busy, and may keep it: a handful, not one for each query.
-        assert!((1..=16).contains(&connections), "{connections} connections at once");
-        let log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{log}");
-        let queries = log.lines().filter(|line| line.contains("clickhouse query")).count();
-        let freezes = log.lines().filter(|line| line.contains("FREEZE WITH NAME")).count();
-        assert_eq!(freezes, count.div_ceil(2), "an empty table is not frozen");
-        assert!(queries - freezes < 48, "{} queries beside {freezes} freezes", queries - freezes);
-        let shown = chsnap.json(0, &["show", "latest"]);
-        assert_eq!(shown["table_list"].as_array().expect("tables").len(), count);
-        assert!(shadows(&engine).is_empty());
     }
+    let chsnap = repository(&engine);
+    // Far fewer files may be open than there are tables.
+    let mut command = std::process::Command::new("prlimit");
+    let inner = chsnap.command(&["-v", "--progress", "none", "create"]);
+    command.args(["--nofile=200:200"]).arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let (url, (ended, end)) = (engine.url(), std::sync::mpsc::channel());
+    let (output, connections) = std::thread::scope(|scope| {
+        let counting = scope.spawn(move || most_connections(&url, end));
+        let output = command.output().expect("prlimit starts");
+        drop(ended);
+        (output, counting.join().expect("counted"))
+    });
+    // The client dials one more whenever all that it has are busy, and may keep it: a handful, not one for each query.
+    assert!((1..=16).contains(&connections), "{connections} connections at once");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let queries = log.lines().filter(|line| line.contains("clickhouse query")).count();
+    let freezes = log.lines().filter(|line| line.contains("FREEZE WITH NAME")).count();
+    assert_eq!(freezes, count.div_ceil(2), "an empty table is not frozen");
+    assert!(queries - freezes < 48, "{} queries beside {freezes} freezes", queries - freezes);
+    let shown = chsnap.json(0, &["show", "latest"]);
+    assert_eq!(shown["table_list"].as_array().expect("tables").len(), count);
+    assert!(shadows(&engine).is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::drilled::nothing_is_left;
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, apply, both_engines, rstest};
 use crate::support::repository;
 
 /// The verdict on each table of `lab`, with the kind of its reason.
@@ -24,27 +24,29 @@ fn assert_verdicts(report: &Value, expected: &[(&str, &str)]) {
     assert_eq!(verdicts(report), expected, "{report:#}");
 }
 
-both_engines! {
-    fn views_within_the_selection_are_made_and_others_are_left_out(engine: Engine) {
-        for database in ["lab", "other"] {
-            engine.query(&format!("CREATE DATABASE {database}"));
-            engine.query(&format!("CREATE TABLE {database}.src (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO {database}.src SELECT number FROM numbers(10)"));
-        }
-        engine.query("CREATE TABLE lab.dst (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("CREATE MATERIALIZED VIEW lab.fill TO lab.dst AS SELECT k FROM lab.src");
-        engine.query("CREATE MATERIALIZED VIEW lab.held ENGINE = SummingMergeTree ORDER BY k AS SELECT k FROM lab.src");
-        engine.query("CREATE VIEW lab.seen AS SELECT k FROM lab.src");
-        engine.query("CREATE VIEW lab.twice AS SELECT k FROM lab.seen");
-        engine.query("CREATE VIEW lab.far AS SELECT k FROM other.src");
-        engine.query("CREATE VIEW lab.farther AS SELECT k FROM lab.far");
-        engine.query("CREATE TABLE lab.null (k UInt64) ENGINE = Null");
-        engine.query("CREATE TABLE lab.pattern (k UInt64) ENGINE = Merge('lab', '^src$')");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create", "--digest"]);
-        let before = engine.query("SELECT database, name, engine FROM system.tables ORDER BY database, name");
-        let report = chsnap.json(0, &["drill", "--table", "lab.*"]);
-        assert_verdicts(&report, &[
+#[apply(both_engines)]
+fn views_within_the_selection_are_made_and_others_are_left_out(engine: Engine) {
+    for database in ["lab", "other"] {
+        engine.query(&format!("CREATE DATABASE {database}"));
+        engine.query(&format!("CREATE TABLE {database}.src (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO {database}.src SELECT number FROM numbers(10)"));
+    }
+    engine.query("CREATE TABLE lab.dst (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("CREATE MATERIALIZED VIEW lab.fill TO lab.dst AS SELECT k FROM lab.src");
+    engine.query("CREATE MATERIALIZED VIEW lab.held ENGINE = SummingMergeTree ORDER BY k AS SELECT k FROM lab.src");
+    engine.query("CREATE VIEW lab.seen AS SELECT k FROM lab.src");
+    engine.query("CREATE VIEW lab.twice AS SELECT k FROM lab.seen");
+    engine.query("CREATE VIEW lab.far AS SELECT k FROM other.src");
+    engine.query("CREATE VIEW lab.farther AS SELECT k FROM lab.far");
+    engine.query("CREATE TABLE lab.null (k UInt64) ENGINE = Null");
+    engine.query("CREATE TABLE lab.pattern (k UInt64) ENGINE = Merge('lab', '^src$')");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--digest"]);
+    let before = engine.query("SELECT database, name, engine FROM system.tables ORDER BY database, name");
+    let report = chsnap.json(0, &["drill", "--table", "lab.*"]);
+    assert_verdicts(
+        &report,
+        &[
             ("dst", "proven"),
             ("far", "not_tried outside"),
             ("farther", "not_tried outside"),
@@ -55,19 +57,19 @@ both_engines! {
             ("seen", "proven"),
             ("src", "proven"),
             ("twice", "proven"),
-        ]);
-        assert_eq!(engine.query("SELECT database, name, engine FROM system.tables ORDER BY database, name"), before);
-        // What a view reads is not among what is tried: it is left out.
-        let report = chsnap.json(0, &["drill", "--table", "lab.twice", "--table", "lab.src"]);
-        assert_verdicts(&report, &[("src", "proven"), ("twice", "not_tried outside")]);
-        // A sample is of tables with data.
-        let report = chsnap.json(0, &["drill", "--sample", "1", "--table", "lab.src"]);
-        assert_verdicts(&report, &[("src", "proven")]);
-        // Nothing was tried at all.
-        let report = chsnap.json(3, &["drill", "--table", "lab.far"]);
-        assert_eq!((&report["state"], &report["totals"]["not_tried"]), (&"not_tried".into(), &1.into()));
-        nothing_is_left(&engine);
-    }
+        ],
+    );
+    assert_eq!(engine.query("SELECT database, name, engine FROM system.tables ORDER BY database, name"), before);
+    // What a view reads is not among what is tried: it is left out.
+    let report = chsnap.json(0, &["drill", "--table", "lab.twice", "--table", "lab.src"]);
+    assert_verdicts(&report, &[("src", "proven"), ("twice", "not_tried outside")]);
+    // A sample is of tables with data.
+    let report = chsnap.json(0, &["drill", "--sample", "1", "--table", "lab.src"]);
+    assert_verdicts(&report, &[("src", "proven")]);
+    // Nothing was tried at all.
+    let report = chsnap.json(3, &["drill", "--table", "lab.far"]);
+    assert_eq!((&report["state"], &report["totals"]["not_tried"]), (&"not_tried".into(), &1.into()));
+    nothing_is_left(&engine);
 }
 
 #[test]

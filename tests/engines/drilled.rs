@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, apply, both_engines, rstest};
 use crate::support::{TABLES, load, path_of, repository};
 use crate::tree::tree;
 
@@ -79,101 +79,114 @@ fn change_part(chsnap: &Chsnap, id: &str, change: impl Fn(&mut Value) -> bool) {
     fs::write(&path, listing).expect("written");
 }
 
-both_engines! {
-    fn a_drill_proves_a_snapshot_and_leaves_nothing(engine: Engine) {
-        load(&engine);
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create", "--digest"]);
-        let id = created["id"].as_str().expect("an id").to_owned();
-        let contents = tree(&path_of(&chsnap, &created));
-        let rows: Vec<String> = TABLES.iter().map(|(_, query)| engine.query(query)).collect();
-        assert_eq!(chsnap.json(0, &["show"])["drilled"], Value::Null);
-        let proof = chsnap.json(0, &["drill"]);
-        assert_eq!((&proof["schema"], &proof["state"]), (&Value::from("chsnap.drill.v1"), &Value::from("proven")));
-        let totals = &proof["totals"];
-        assert_eq!(totals["digests"]["equal"], totals["parts"], "{proof:#}");
-        assert_eq!((&totals["digests"]["different"], &totals["digests"]["unknown"]), (&Value::from(0), &Value::from(0)));
-        assert_eq!(totals["rows"], created_rows(&chsnap));
-        nothing_is_left(&engine);
-        assert!(tree(&path_of(&chsnap, &created)) == contents);
-        for ((_, query), before) in TABLES.iter().zip(&rows) {
-            assert_eq!(&engine.query(query), before);
+#[apply(both_engines)]
+fn a_drill_proves_a_snapshot_and_leaves_nothing(engine: Engine) {
+    load(&engine);
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create", "--digest"]);
+    let id = created["id"].as_str().expect("an id").to_owned();
+    let contents = tree(&path_of(&chsnap, &created));
+    let rows: Vec<String> = TABLES.iter().map(|(_, query)| engine.query(query)).collect();
+    assert_eq!(chsnap.json(0, &["show"])["drilled"], Value::Null);
+    let proof = chsnap.json(0, &["drill"]);
+    assert_eq!((&proof["schema"], &proof["state"]), (&Value::from("chsnap.drill.v1"), &Value::from("proven")));
+    let totals = &proof["totals"];
+    assert_eq!(totals["digests"]["equal"], totals["parts"], "{proof:#}");
+    assert_eq!((&totals["digests"]["different"], &totals["digests"]["unknown"]), (&Value::from(0), &Value::from(0)));
+    assert_eq!(totals["rows"], created_rows(&chsnap));
+    nothing_is_left(&engine);
+    assert!(tree(&path_of(&chsnap, &created)) == contents);
+    for ((_, query), before) in TABLES.iter().zip(&rows) {
+        assert_eq!(&engine.query(query), before);
+    }
+    let shown = chsnap.json(0, &["show"]);
+    assert_eq!((&shown["drilled"]["failed"], &shown["drilled"]["digests"]), (&Value::from(0), &totals["parts"]));
+    assert!(chsnap.expect(0, &["list"]).stdout.contains("drilled"));
+    assert!(chsnap.expect(0, &["show"]).stdout.contains("came back"));
+    // Unchanged parts keep their sums without being read again; what came since has one too.
+    engine.query("INSERT INTO lab.plain SELECT number FROM numbers(5)");
+    chsnap.json(0, &["create", "--digest"]);
+    let proof = chsnap.json(0, &["drill", "--sample", "2"]);
+    assert_eq!(proof["totals"]["tables"], 2);
+    let proof = chsnap.json(0, &["drill"]);
+    assert_eq!(proof["totals"]["digests"]["equal"], proof["totals"]["parts"]);
+    // Without sums the parts are read all the same, and said to be unknown.
+    chsnap.json(0, &["create", "--freeze", "all"]);
+    let proof = chsnap.json(0, &["drill", "--table", "lab.events"]);
+    assert_eq!(proof["totals"]["digests"]["equal"], 0);
+    assert_eq!(proof["totals"]["digests"]["unknown"], proof["totals"]["parts"]);
+    // A sum that is another one is found.
+    change_part(&chsnap, &id, |part| {
+        let has = part["table"] == "events" && part["digest"]["sum"].is_string();
+        if has {
+            part["digest"]["sum"] = "1".into();
         }
-        let shown = chsnap.json(0, &["show"]);
-        assert_eq!((&shown["drilled"]["failed"], &shown["drilled"]["digests"]), (&Value::from(0), &totals["parts"]));
-        assert!(chsnap.expect(0, &["list"]).stdout.contains("drilled"));
-        assert!(chsnap.expect(0, &["show"]).stdout.contains("came back"));
-        // Unchanged parts keep their sums without being read again; what came since has one too.
-        engine.query("INSERT INTO lab.plain SELECT number FROM numbers(5)");
-        chsnap.json(0, &["create", "--digest"]);
-        let proof = chsnap.json(0, &["drill", "--sample", "2"]);
-        assert_eq!(proof["totals"]["tables"], 2);
+        has
+    });
+    let proof = chsnap.json(12, &["drill", &id]);
+    assert_eq!((&proof["state"], &proof["totals"]["digests"]["different"]), (&Value::from("failed"), &Value::from(1)));
+    assert!(chsnap.expect(0, &["list"]).stdout.contains("drill FAILED"));
+    nothing_is_left(&engine);
+}
+
+#[apply(both_engines)]
+fn bytes_that_changed_in_a_file_are_found_by_reading(engine: Engine) {
+    load(&engine);
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    flip_byte(&chsnap, &created, "plain", is_data);
+    let proof = chsnap.json(12, &["drill"]);
+    let tables = proof["tables"].as_array().expect("a list");
+    let failed: Vec<&Value> = tables.iter().filter(|table| table["is_proven"] == false).collect();
+    assert_eq!(failed.len(), 1, "{proof:#}");
+    assert_eq!(failed[0]["from"]["table"], "plain");
+    assert_eq!((&failed[0]["verdict"], &failed[0]["reason_kind"]), (&"failed".into(), &"unreadable".into()));
+    // A night says of which snapshot and table. What the server has is damaged here, and so is the new snapshot.
+    let path =
+        engine.query("SELECT path FROM system.parts WHERE database = 'lab' AND table = 'plain' AND active LIMIT 1");
+    let file =
+        fs::read_dir(&path).expect("a part").map(|entry| entry.expect("an entry").path()).find(|path| is_data(path));
+    let file = file.expect("a file");
+    let mut bytes = fs::read(&file).expect("it reads");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    fs::write(&file, bytes).expect("written in place");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let night = chsnap.json(12, &["run", "--verify-slices", "0", "--drill-every", "1s"]);
+    let id = night["snapshot"].as_str().expect("an id");
+    let error = format!("drill: the trial restore of {id} failed for 1 table: lab.plain");
+    assert_eq!(night["error"], error.as_str(), "{night:#}");
+    let drill = night["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "drill").expect("a drill");
+    assert_eq!((&drill["outcome"], &drill["reason"]), (&"damaged".into(), &error.replace("drill: ", "").into()));
+    assert!(
+        night["hint"].as_str().expect("a hint").contains(&format!(" drill {id} reports the problem of each table")),
+        "{night:#}"
+    );
+    nothing_is_left(&engine);
+}
+
+#[apply(both_engines)]
+fn a_drill_that_is_killed_is_cleared_by_the_next(engine: Engine) {
+    load(&engine);
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--digest"]);
+    let mut kills = 0;
+    for (call, nth) in [
+        ("mkdirat", 1),
+        ("mkdirat", 4),
+        ("linkat", 20),
+        ("renameat,renameat2", 3),
+        ("unlinkat", 2),
+        ("sendto,write,writev", 60),
+    ] {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+        let status = chsnap.under(strace, &["drill"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        kills += u32::from(!status.expect("strace runs").success());
         let proof = chsnap.json(0, &["drill"]);
-        assert_eq!(proof["totals"]["digests"]["equal"], proof["totals"]["parts"]);
-        // Without sums the parts are read all the same, and said to be unknown.
-        chsnap.json(0, &["create", "--freeze", "all"]);
-        let proof = chsnap.json(0, &["drill", "--table", "lab.events"]);
-        assert_eq!(proof["totals"]["digests"]["equal"], 0);
-        assert_eq!(proof["totals"]["digests"]["unknown"], proof["totals"]["parts"]);
-        // A sum that is another one is found.
-        change_part(&chsnap, &id, |part| {
-            let has = part["table"] == "events" && part["digest"]["sum"].is_string();
-            if has {
-                part["digest"]["sum"] = "1".into();
-            }
-            has
-        });
-        let proof = chsnap.json(12, &["drill", &id]);
-        assert_eq!((&proof["state"], &proof["totals"]["digests"]["different"]), (&Value::from("failed"), &Value::from(1)));
-        assert!(chsnap.expect(0, &["list"]).stdout.contains("drill FAILED"));
+        assert_eq!(proof["state"], "proven", "{call} {nth}");
         nothing_is_left(&engine);
     }
-
-    fn bytes_that_changed_in_a_file_are_found_by_reading(engine: Engine) {
-        load(&engine);
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create"]);
-        flip_byte(&chsnap, &created, "plain", is_data);
-        let proof = chsnap.json(12, &["drill"]);
-        let tables = proof["tables"].as_array().expect("a list");
-        let failed: Vec<&Value> = tables.iter().filter(|table| table["is_proven"] == false).collect();
-        assert_eq!(failed.len(), 1, "{proof:#}");
-        assert_eq!(failed[0]["from"]["table"], "plain");
-        assert_eq!((&failed[0]["verdict"], &failed[0]["reason_kind"]), (&"failed".into(), &"unreadable".into()));
-        // A night says of which snapshot and table. What the server has is damaged here, and so is the new snapshot.
-        let path = engine.query("SELECT path FROM system.parts WHERE database = 'lab' AND table = 'plain' AND active LIMIT 1");
-        let file = fs::read_dir(&path).expect("a part").map(|entry| entry.expect("an entry").path()).find(|path| is_data(path));
-        let file = file.expect("a file");
-        let mut bytes = fs::read(&file).expect("it reads");
-        *bytes.last_mut().expect("a byte") ^= 1;
-        fs::write(&file, bytes).expect("written in place");
-        std::thread::sleep(std::time::Duration::from_millis(1100));
-        let night = chsnap.json(12, &["run", "--verify-slices", "0", "--drill-every", "1s"]);
-        let id = night["snapshot"].as_str().expect("an id");
-        let error = format!("drill: the trial restore of {id} failed for 1 table: lab.plain");
-        assert_eq!(night["error"], error.as_str(), "{night:#}");
-        let drill = night["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "drill").expect("a drill");
-        assert_eq!((&drill["outcome"], &drill["reason"]), (&"damaged".into(), &error.replace("drill: ", "").into()));
-        assert!(night["hint"].as_str().expect("a hint").contains(&format!(" drill {id} reports the problem of each table")), "{night:#}");
-        nothing_is_left(&engine);
-    }
-
-    fn a_drill_that_is_killed_is_cleared_by_the_next(engine: Engine) {
-        load(&engine);
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create", "--digest"]);
-        let mut kills = 0;
-        for (call, nth) in [("mkdirat", 1), ("mkdirat", 4), ("linkat", 20), ("renameat,renameat2", 3), ("unlinkat", 2), ("sendto,write,writev", 60)] {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
-            let status = chsnap.under(strace, &["drill"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            kills += u32::from(!status.expect("strace runs").success());
-            let proof = chsnap.json(0, &["drill"]);
-            assert_eq!(proof["state"], "proven", "{call} {nth}");
-            nothing_is_left(&engine);
-        }
-        assert!(kills > 3, "{kills}");
-    }
+    assert!(kills > 3, "{kills}");
 }
 
 fn created_rows(chsnap: &Chsnap) -> Value {

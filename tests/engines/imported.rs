@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::native::{answers, load_more, start};
 use crate::support::{TABLES, load, path_of, repository};
 use crate::tree::{files, tree};
@@ -525,51 +525,59 @@ fn comes_back(engine: &Engine, chsnap: &Chsnap) {
     assert_eq!(other.query("SELECT sum(c) FROM lab.mv"), engine.query("SELECT sum(c) FROM lab.mv"));
 }
 
-both_engines! {
-    fn a_backup_of_clickhouse_backup_becomes_a_snapshot(engine: Engine) {
-        load(&engine);
-        engine.query("SYSTEM STOP MERGES");
-        let backup = engine.root().join("backup/2026-11-22T02-00-00");
-        fs::create_dir_all(&backup).expect("made");
-        clickhouse_backup(&engine, &backup);
-        let chsnap = repository(&engine);
-        let imported = chsnap.json(0, &["import", text(&backup)]);
-        assert_eq!(imported["source"], json!({"kind": "clickhouse_backup", "name": "2026-11-22T02-00-00", "path": text(&backup)}));
-        assert_eq!(imported["id"], "2026-11-22T020000Z");
-        is_sound(&chsnap, &imported);
-        let drill = chsnap.json(0, &["drill", "latest"]);
-        assert_eq!(drill["state"], "proven", "{drill:#}");
-        comes_back(&engine, &chsnap);
-        // A part that is listed and not there: its table is skipped, by name.
-        let lost = fs::read_dir(backup.join("shadow/lab/plain/default")).expect("parts").next().expect("a part").expect("a part").path();
-        fs::remove_dir_all(&lost).expect("removed");
-        let imported = chsnap.json(3, &["import", text(&backup)]);
-        assert!(imported["warnings"].to_string().contains("lab.plain is skipped"), "{imported:#}");
-    }
+#[apply(both_engines)]
+fn a_backup_of_clickhouse_backup_becomes_a_snapshot(engine: Engine) {
+    load(&engine);
+    engine.query("SYSTEM STOP MERGES");
+    let backup = engine.root().join("backup/2026-11-22T02-00-00");
+    fs::create_dir_all(&backup).expect("made");
+    clickhouse_backup(&engine, &backup);
+    let chsnap = repository(&engine);
+    let imported = chsnap.json(0, &["import", text(&backup)]);
+    assert_eq!(
+        imported["source"],
+        json!({"kind": "clickhouse_backup", "name": "2026-11-22T02-00-00", "path": text(&backup)})
+    );
+    assert_eq!(imported["id"], "2026-11-22T020000Z");
+    is_sound(&chsnap, &imported);
+    let drill = chsnap.json(0, &["drill", "latest"]);
+    assert_eq!(drill["state"], "proven", "{drill:#}");
+    comes_back(&engine, &chsnap);
+    // A part that is listed and not there: its table is skipped, by name.
+    let lost = fs::read_dir(backup.join("shadow/lab/plain/default"))
+        .expect("parts")
+        .next()
+        .expect("a part")
+        .expect("a part")
+        .path();
+    fs::remove_dir_all(&lost).expect("removed");
+    let imported = chsnap.json(3, &["import", text(&backup)]);
+    assert!(imported["warnings"].to_string().contains("lab.plain is skipped"), "{imported:#}");
+}
 
-    fn a_copy_of_shadow_with_the_servers_definitions_becomes_a_snapshot(engine: Engine) {
-        load(&engine);
-        engine.query("SYSTEM STOP MERGES");
-        for (table, _) in TABLES {
-            engine.query(&format!("ALTER TABLE lab.{table} FREEZE WITH NAME 'old'"));
-        }
-        let inner = engine.query("SELECT name FROM system.tables WHERE database = 'lab' AND name LIKE '.inner%'");
-        engine.query(&format!("ALTER TABLE lab.`{inner}` FREEZE WITH NAME 'old'"));
-        let copy = engine.root().join("copy");
-        let status = Command::new("cp").args(["-al", text(&engine.data_path().join("shadow/old")), text(&copy)]).status();
-        assert!(status.expect("cp").success());
-        let chsnap = repository(&engine);
-        chsnap.json(1, &["import", text(&copy)]);
-        let metadata = engine.data_path().join("metadata");
-        let imported = chsnap.json(3, &["import", text(&copy), "--metadata", text(&metadata)]);
-        assert_eq!(imported["source"]["kind"], "shadow", "{imported:#}");
-        // Nothing tells an empty table from one that was not frozen.
-        assert_eq!(kinds_of(&imported), [("data_left_behind".to_owned(), "lab.empty".to_owned())], "{imported:#}");
-        is_sound(&chsnap, &imported);
-        let drill = chsnap.json(0, &["drill", "latest"]);
-        assert_eq!(drill["state"], "proven", "{drill:#}");
-        comes_back(&engine, &chsnap);
+#[apply(both_engines)]
+fn a_copy_of_shadow_with_the_servers_definitions_becomes_a_snapshot(engine: Engine) {
+    load(&engine);
+    engine.query("SYSTEM STOP MERGES");
+    for (table, _) in TABLES {
+        engine.query(&format!("ALTER TABLE lab.{table} FREEZE WITH NAME 'old'"));
     }
+    let inner = engine.query("SELECT name FROM system.tables WHERE database = 'lab' AND name LIKE '.inner%'");
+    engine.query(&format!("ALTER TABLE lab.`{inner}` FREEZE WITH NAME 'old'"));
+    let copy = engine.root().join("copy");
+    let status = Command::new("cp").args(["-al", text(&engine.data_path().join("shadow/old")), text(&copy)]).status();
+    assert!(status.expect("cp").success());
+    let chsnap = repository(&engine);
+    chsnap.json(1, &["import", text(&copy)]);
+    let metadata = engine.data_path().join("metadata");
+    let imported = chsnap.json(3, &["import", text(&copy), "--metadata", text(&metadata)]);
+    assert_eq!(imported["source"]["kind"], "shadow", "{imported:#}");
+    // Nothing tells an empty table from one that was not frozen.
+    assert_eq!(kinds_of(&imported), [("data_left_behind".to_owned(), "lab.empty".to_owned())], "{imported:#}");
+    is_sound(&chsnap, &imported);
+    let drill = chsnap.json(0, &["drill", "latest"]);
+    assert_eq!(drill["state"], "proven", "{drill:#}");
+    comes_back(&engine, &chsnap);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, both_engines};
+use crate::engine::{Engine, apply, both_engines, rstest};
 use crate::strace::{Dice, Fault, Struck, Trace};
 use crate::support::{expected, found, live, load, repository, shadows};
 use crate::tree::{Tree, tree};
@@ -224,16 +224,17 @@ fn create_survives(engine: Engine, kills: bool, count: usize) {
     });
 }
 
-both_engines! {
-    fn a_create_killed_at_any_call_leaves_all_or_nothing(engine: Engine) {
-        create_survives(engine, true, 7);
-    }
-    fn a_create_refused_at_any_call_leaves_all_or_nothing(engine: Engine) {
-        create_survives(engine, false, 5);
-    }
-    fn a_removal_interrupted_at_any_call_is_taken_up_again(engine: Engine) {
-        removals_survive(engine, 2);
-    }
+#[apply(both_engines)]
+fn a_create_killed_at_any_call_leaves_all_or_nothing(engine: Engine) {
+    create_survives(engine, true, 7);
+}
+#[apply(both_engines)]
+fn a_create_refused_at_any_call_leaves_all_or_nothing(engine: Engine) {
+    create_survives(engine, false, 5);
+}
+#[apply(both_engines)]
+fn a_removal_interrupted_at_any_call_is_taken_up_again(engine: Engine) {
+    removals_survive(engine, 2);
 }
 
 /// A small third snapshot, which a command is to remove or bring back.

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::both_engines;
-use crate::engine::{BOUND_USER, Engine, Kind, LIMITED_USER, Options};
+use crate::engine::{BOUND_USER, Engine, Kind, LIMITED_USER, Options, apply, both_engines, rstest};
 use crate::support::{path_of, repository, shadows};
 
 /// A profile that cuts the lists of 18.16.
@@ -95,18 +94,21 @@ fn a_profile_that_cuts_lists_cuts_no_snapshot_of_a_new_server() {
     }
 }
 
-both_engines! {
-    fn limits_that_end_a_statement_with_an_error_do_not_stop_create(engine: Engine, Options {
-        profile: vec![("max_rows_to_read", "1000000"), ("max_execution_time", "600")],
-        ..Options::default()
-    }) {
-        engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO default.t VALUES (1)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create", "--user", LIMITED_USER]);
-        // Nothing would be frozen: that this user may not is no matter.
-        chsnap.json(0, &["create", "--dry-run", "--user", BOUND_USER]);
-    }
+#[apply(both_engines)]
+fn limits_that_end_a_statement_with_an_error_do_not_stop_create(#[case] kind: Kind) {
+    let engine = Engine::start_with(
+        kind,
+        &Options {
+            profile: vec![("max_rows_to_read", "1000000"), ("max_execution_time", "600")],
+            ..Options::default()
+        },
+    );
+    engine.query("CREATE TABLE default.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO default.t VALUES (1)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--user", LIMITED_USER]);
+    // Nothing would be frozen: that this user may not is no matter.
+    chsnap.json(0, &["create", "--dry-run", "--user", BOUND_USER]);
 }
 
 /// Listens, says nothing, and counts who comes.
@@ -169,52 +171,57 @@ fn warnings(answer: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
-both_engines! {
-    fn of_the_system_database_only_merge_tree_tables_are_taken(engine: Engine) {
-        engine.query("CREATE TABLE system.my_log (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO system.my_log SELECT number FROM numbers(10)");
-        let chsnap = repository(&engine);
-        let plan = chsnap.json(0, &["create", "--dry-run", "--table", "system.*"]);
-        let logs = engine.query("SELECT count() FROM system.tables WHERE database = 'system' AND engine LIKE '%MergeTree'");
-        assert_eq!(plan["definitions"], 0, "{plan}");
-        let created = chsnap.json(0, &["create", "--table", "system.*"]);
-        assert_eq!(warnings(&created), []);
-        assert_eq!(created["tables"].to_string(), logs);
-        let metadata = std::fs::read_dir(path_of(&chsnap, &created).join("metadata/system")).expect("definitions");
-        assert_eq!(metadata.count().to_string(), logs);
-    }
+#[apply(both_engines)]
+fn of_the_system_database_only_merge_tree_tables_are_taken(engine: Engine) {
+    engine.query("CREATE TABLE system.my_log (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO system.my_log SELECT number FROM numbers(10)");
+    let chsnap = repository(&engine);
+    let plan = chsnap.json(0, &["create", "--dry-run", "--table", "system.*"]);
+    let logs = engine.query("SELECT count() FROM system.tables WHERE database = 'system' AND engine LIKE '%MergeTree'");
+    assert_eq!(plan["definitions"], 0, "{plan}");
+    let created = chsnap.json(0, &["create", "--table", "system.*"]);
+    assert_eq!(warnings(&created), []);
+    assert_eq!(created["tables"].to_string(), logs);
+    let metadata = std::fs::read_dir(path_of(&chsnap, &created).join("metadata/system")).expect("definitions");
+    assert_eq!(metadata.count().to_string(), logs);
+}
 
-    fn a_distributed_table_is_a_definition_while_nothing_waits(engine: Engine, Options {
-        config: "<remote_servers><c><shard><replica><host>127.0.0.1</host><port>1</port></replica></shard></c>\
-                 </remote_servers>".to_owned(),
-        ..Options::default()
-    }) {
-        engine.query("CREATE DATABASE lab");
-        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("CREATE TABLE lab.d (k UInt64) ENGINE = Distributed('c', 'lab', 't', k)");
-        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create"]);
-        assert_eq!(warnings(&created), []);
-        assert!(path_of(&chsnap, &created).join("metadata/lab/d.sql").exists());
+#[apply(both_engines)]
+fn a_distributed_table_is_a_definition_while_nothing_waits(#[case] kind: Kind) {
+    let engine = Engine::start_with(
+        kind,
+        &Options {
+            config: "<remote_servers><c><shard><replica><host>127.0.0.1</host><port>1</port></replica></shard></c>\
+             </remote_servers>"
+                .to_owned(),
+            ..Options::default()
+        },
+    );
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("CREATE TABLE lab.d (k UInt64) ENGINE = Distributed('c', 'lab', 't', k)");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    assert_eq!(warnings(&created), []);
+    assert!(path_of(&chsnap, &created).join("metadata/lab/d.sql").exists());
 
-        if engine.kind() == Kind::V26 {
-            engine.query("SYSTEM STOP DISTRIBUTED SENDS lab.d");
-        }
-        let insert = "INSERT INTO lab.d SELECT number FROM numbers(100)";
-        engine.query_with(insert, &[("insert_distributed_sync", "0")]).expect("it is queued");
-        if engine.kind() == Kind::V18 {
-            // It does not list what waits.
-            assert_eq!(warnings(&chsnap.json(0, &["create"])), []);
-            return;
-        }
-        let created = chsnap.json(3, &["create"]);
-        assert_eq!(warnings(&created), [("distributed_pending", "lab.d")]);
-        let message = created["warning_list"][0]["message"].as_str().expect("a sentence");
-        assert!(message.contains("1 file (") && message.contains("--accept"), "{message}");
-        assert_eq!(warnings(&chsnap.json(0, &["create", "--accept", "lab.d"])), []);
-        assert!(path_of(&chsnap, &created).join("metadata/lab/d.sql").exists());
+    if engine.kind() == Kind::V26 {
+        engine.query("SYSTEM STOP DISTRIBUTED SENDS lab.d");
     }
+    let insert = "INSERT INTO lab.d SELECT number FROM numbers(100)";
+    engine.query_with(insert, &[("insert_distributed_sync", "0")]).expect("it is queued");
+    if engine.kind() == Kind::V18 {
+        // It does not list what waits.
+        assert_eq!(warnings(&chsnap.json(0, &["create"])), []);
+        return;
+    }
+    let created = chsnap.json(3, &["create"]);
+    assert_eq!(warnings(&created), [("distributed_pending", "lab.d")]);
+    let message = created["warning_list"][0]["message"].as_str().expect("a sentence");
+    assert!(message.contains("1 file (") && message.contains("--accept"), "{message}");
+    assert_eq!(warnings(&chsnap.json(0, &["create", "--accept", "lab.d"])), []);
+    assert!(path_of(&chsnap, &created).join("metadata/lab/d.sql").exists());
 }
 
 /// What refuses `FREEZE` is announced by everything that looks ahead, and is no error.

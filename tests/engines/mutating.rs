@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::engine::both_engines;
-use crate::engine::{Engine, Kind};
+use crate::engine::{Engine, Kind, apply, both_engines, rstest};
 use crate::support::{path_of, repository, restore_by_hand};
 
 #[test]
@@ -72,116 +71,114 @@ fn a_table_with_renamed_columns_keeps_its_metadata_versions() {
     assert_eq!(restored.query(query), "200\t19900\t100");
 }
 
-both_engines! {
-    fn unfinished_mutations_are_carried_and_finish_after_a_restore(engine: Engine) {
-        engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
-        engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
-        engine.query("SYSTEM STOP MERGES default.m");
-        let asynchronous: &[(&str, &str)] = match engine.kind() {
-            Kind::V18 => &[],
-            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-        };
-        engine.query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous).expect("queued");
-        assert_eq!(engine.query("SELECT count() FROM default.m WHERE v = 'new'"), "0");
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create"]);
-        let snapshot = path_of(&chsnap, &created);
-        let carried: Vec<String> = fs::read_dir(snapshot.join("data/default/m")).expect("a table")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .filter(|name| name.starts_with("mutation_")).collect();
-        assert_eq!(carried.len(), 1, "{carried:?}");
+#[apply(both_engines)]
+fn unfinished_mutations_are_carried_and_finish_after_a_restore(engine: Engine) {
+    engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
+    engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
+    engine.query("SYSTEM STOP MERGES default.m");
+    let asynchronous: &[(&str, &str)] = match engine.kind() {
+        Kind::V18 => &[],
+        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+    };
+    engine.query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous).expect("queued");
+    assert_eq!(engine.query("SELECT count() FROM default.m WHERE v = 'new'"), "0");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    let snapshot = path_of(&chsnap, &created);
+    let carried: Vec<String> = fs::read_dir(snapshot.join("data/default/m"))
+        .expect("a table")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("mutation_"))
+        .collect();
+    assert_eq!(carried.len(), 1, "{carried:?}");
+    let shown = chsnap.json(0, &["show", "latest"]);
+    assert_eq!(shown["table_list"][0]["mutations"][0], carried[0].as_str());
+    let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "500\t1000");
+}
+
+#[apply(both_engines)]
+fn a_mutation_of_several_commands_is_carried_as_one(engine: Engine) {
+    engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
+    engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
+    engine.query("SYSTEM STOP MERGES default.m");
+    let asynchronous: &[(&str, &str)] = match engine.kind() {
+        Kind::V18 => &[],
+        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+    };
+    let alter = "ALTER TABLE default.m DELETE WHERE id >= 900, UPDATE v = 'new' WHERE id % 2 = 0";
+    engine.query_with(alter, asynchronous).expect("queued");
+    // A server lists a mutation once for each command.
+    assert_eq!(engine.query("SELECT count(), uniq(mutation_id) FROM system.mutations WHERE NOT is_done"), "2\t1");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    let shown = chsnap.json(0, &["show", "latest"]);
+    assert_eq!(shown["table_list"][0]["mutations"].as_array().expect("mutations").len(), 1, "{shown:#}");
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "450\t900");
+}
+
+#[apply(both_engines)]
+fn finished_mutations_and_mutated_parts_come_back(engine: Engine) {
+    engine.query("CREATE TABLE default.m (id UInt64, v String, w UInt64) ENGINE = MergeTree ORDER BY id");
+    engine.query("INSERT INTO default.m SELECT number, 'old', number FROM numbers(1000)");
+    let chsnap = repository(&engine);
+    let first = chsnap.json(0, &["create"]);
+    engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let second = chsnap.json(0, &["create"]);
+    if engine.kind() == Kind::V26 {
+        engine.query("SELECT 1");
+    }
+    let written = second["written_bytes"].as_u64().expect("bytes");
+    assert!(written > 0 && written <= second["allocated_bytes"].as_u64().expect("bytes"));
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &second), engine.kind());
+    assert_eq!(restored.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "500\t1000\t499500");
+    let earlier = restore_by_hand(&chsnap, &path_of(&chsnap, &first), engine.kind());
+    assert_eq!(earlier.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "0\t1000\t499500");
+}
+
+#[apply(both_engines)]
+fn a_finished_mutation_of_a_detached_table_is_not_carried(engine: Engine) {
+    engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
+    engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
+    engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    while engine.query("SELECT count() FROM default.m WHERE v = 'new'") != "500" {
+        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let chsnap = repository(&engine);
+    let carried = || {
+        chsnap.json(3, &["create"]);
         let shown = chsnap.json(0, &["show", "latest"]);
-        assert_eq!(shown["table_list"][0]["mutations"][0], carried[0].as_str());
-        let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
-            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "500\t1000");
-    }
-}
-
-both_engines! {
-    fn a_mutation_of_several_commands_is_carried_as_one(engine: Engine) {
-        engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
-        engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
-        engine.query("SYSTEM STOP MERGES default.m");
-        let asynchronous: &[(&str, &str)] = match engine.kind() {
-            Kind::V18 => &[],
-            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-        };
-        let alter = "ALTER TABLE default.m DELETE WHERE id >= 900, UPDATE v = 'new' WHERE id % 2 = 0";
-        engine.query_with(alter, asynchronous).expect("queued");
-        // A server lists a mutation once for each command.
-        assert_eq!(engine.query("SELECT count(), uniq(mutation_id) FROM system.mutations WHERE NOT is_done"), "2\t1");
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create"]);
-        let shown = chsnap.json(0, &["show", "latest"]);
-        assert_eq!(shown["table_list"][0]["mutations"].as_array().expect("mutations").len(), 1, "{shown:#}");
-        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
-            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-        assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "450\t900");
-    }
-}
-
-both_engines! {
-    fn finished_mutations_and_mutated_parts_come_back(engine: Engine) {
-        engine.query("CREATE TABLE default.m (id UInt64, v String, w UInt64) ENGINE = MergeTree ORDER BY id");
-        engine.query("INSERT INTO default.m SELECT number, 'old', number FROM numbers(1000)");
-        let chsnap = repository(&engine);
-        let first = chsnap.json(0, &["create"]);
-        engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
-            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        let second = chsnap.json(0, &["create"]);
-        if engine.kind() == Kind::V26 {
-            engine.query("SELECT 1");
-        }
-        let written = second["written_bytes"].as_u64().expect("bytes");
-        assert!(written > 0 && written <= second["allocated_bytes"].as_u64().expect("bytes"));
-        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &second), engine.kind());
-        assert_eq!(restored.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "500\t1000\t499500");
-        let earlier = restore_by_hand(&chsnap, &path_of(&chsnap, &first), engine.kind());
-        assert_eq!(earlier.query("SELECT countIf(v = 'new'), count(), sum(w) FROM default.m"), "0\t1000\t499500");
-    }
-}
-
-both_engines! {
-    fn a_finished_mutation_of_a_detached_table_is_not_carried(engine: Engine) {
-        engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
-        engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
-        engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
-        while engine.query("SELECT count() FROM default.m WHERE v = 'new'") != "500" {
-            assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        let chsnap = repository(&engine);
-        let carried = || {
-            chsnap.json(3, &["create"]);
-            let shown = chsnap.json(0, &["show", "latest"]);
-            shown["table_list"][0]["mutations"].as_array().map_or(0, Vec::len)
-        };
-        engine.query("DETACH TABLE default.m");
-        assert_eq!(carried(), 0, "all parts have it");
-        engine.query("ATTACH TABLE default.m");
-        engine.query("SYSTEM STOP MERGES default.m");
-        let asynchronous: &[(&str, &str)] = match engine.kind() {
-            Kind::V18 => &[],
-            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-        };
-        engine.query_with("ALTER TABLE default.m UPDATE v = 'newer' WHERE id % 2 = 0", asynchronous).expect("queued");
-        engine.query("DETACH TABLE default.m");
-        assert_eq!(carried(), 1, "no part has it");
-    }
+        shown["table_list"][0]["mutations"].as_array().map_or(0, Vec::len)
+    };
+    engine.query("DETACH TABLE default.m");
+    assert_eq!(carried(), 0, "all parts have it");
+    engine.query("ATTACH TABLE default.m");
+    engine.query("SYSTEM STOP MERGES default.m");
+    let asynchronous: &[(&str, &str)] = match engine.kind() {
+        Kind::V18 => &[],
+        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+    };
+    engine.query_with("ALTER TABLE default.m UPDATE v = 'newer' WHERE id % 2 = 0", asynchronous).expect("queued");
+    engine.query("DETACH TABLE default.m");
+    assert_eq!(carried(), 1, "no part has it");
 }
 
 #[test]

@@ -13,8 +13,7 @@ use serde_json::Value;
 
 use crate::between::run_with;
 use crate::chsnap_command::{Chsnap, Run};
-use crate::engine::both_engines;
-use crate::engine::{Engine, Kind, Options};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::support::{StopAtEnd, active_parts, path_of, repository, restore_by_hand, shadows};
 
 const CREATE: [&str; 5] = ["--json", "--progress", "none", "create", "--one-moment"];
@@ -185,229 +184,238 @@ fn check_rows(chsnap: &Chsnap, created: &Value, kind: Kind) {
     }
 }
 
-both_engines! {
-    fn a_writer_that_never_pauses_shows_only_within_the_time_of_the_list(engine: Engine) {
-        for table in &WRITTEN {
-            make(&engine, table, 60);
-        }
-        let chsnap = repository(&engine);
-        let (answers, written) = while_written(&engine, &chsnap, snapshots(8, 150), |step| {
-            std::thread::sleep(Duration::from_millis(2));
-            if step % 40 == 0 {
-                let table = usize::try_from(step / 40).expect("few steps") % 3;
-                engine.query(&format!("OPTIMIZE TABLE default.{}", WRITTEN[table]));
-            }
-        });
-        let exact = answers.iter().filter(|answer| check(&chsnap, answer, &written)).count();
-        eprintln!("{exact} of {} snapshots are exact", answers.len());
-        check_rows(&chsnap, answers.last().expect("a snapshot"), engine.kind());
-        assert!(shadows(&engine).is_empty());
+#[apply(both_engines)]
+fn a_writer_that_never_pauses_shows_only_within_the_time_of_the_list(engine: Engine) {
+    for table in &WRITTEN {
+        make(&engine, table, 60);
     }
-
-    fn a_writer_that_pauses_gives_exact_snapshots(engine: Engine) {
-        for table in &WRITTEN {
-            make(&engine, table, 60);
+    let chsnap = repository(&engine);
+    let (answers, written) = while_written(&engine, &chsnap, snapshots(8, 150), |step| {
+        std::thread::sleep(Duration::from_millis(2));
+        if step % 40 == 0 {
+            let table = usize::try_from(step / 40).expect("few steps") % 3;
+            engine.query(&format!("OPTIMIZE TABLE default.{}", WRITTEN[table]));
         }
-        let chsnap = repository(&engine);
-        let (answers, written) = while_written(&engine, &chsnap, snapshots(10, 120), |step| {
-            // Longer than three lists take on a busy machine.
-            if step % 3 == 0 {
-                std::thread::sleep(Duration::from_millis(1500));
-            }
-        });
-        // On a machine so busy that three rows take longer than the lists are tried, one of them may miss the pause.
-        let exact = answers.iter().filter(|answer| check(&chsnap, answer, &written)).count();
-        assert!(exact * 10 >= answers.len() * 7, "only {exact} of {} are exact", answers.len());
-        check_rows(&chsnap, answers.last().expect("a snapshot"), engine.kind());
+    });
+    let exact = answers.iter().filter(|answer| check(&chsnap, answer, &written)).count();
+    eprintln!("{exact} of {} snapshots are exact", answers.len());
+    check_rows(&chsnap, answers.last().expect("a snapshot"), engine.kind());
+    assert!(shadows(&engine).is_empty());
+}
+
+#[apply(both_engines)]
+fn a_writer_that_pauses_gives_exact_snapshots(engine: Engine) {
+    for table in &WRITTEN {
+        make(&engine, table, 60);
     }
+    let chsnap = repository(&engine);
+    let (answers, written) = while_written(&engine, &chsnap, snapshots(10, 120), |step| {
+        // Longer than three lists take on a busy machine.
+        if step % 3 == 0 {
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+    });
+    // On a machine so busy that three rows take longer than the lists are tried, one of them may miss the pause.
+    let exact = answers.iter().filter(|answer| check(&chsnap, answer, &written)).count();
+    assert!(exact * 10 >= answers.len() * 7, "only {exact} of {} are exact", answers.len());
+    check_rows(&chsnap, answers.last().expect("a snapshot"), engine.kind());
+}
 
-    fn parts_that_a_merge_replaces_after_the_list_are_linked_from_their_live_directories(engine: Engine) {
-        for table in ["a", "b"] {
-            make(&engine, table, 480);
-            (1..=2).for_each(|number| insert(&engine, table, number));
-        }
-        let chsnap = repository(&engine);
-        let listed = active(&engine, "a");
-        let created = create_with(&engine, &chsnap, &[], 0, || {
-            insert(&engine, "a", 3);
-            engine.query("OPTIMIZE TABLE default.a PARTITION 1 FINAL");
-            engine.query("INSERT INTO default.a SELECT 2, 4");
-            insert(&engine, "b", 3);
-        });
-        assert_eq!(created["moment"]["exact"], true, "{created}");
-        let names = BTreeSet::from(["1_1_1_0".to_owned(), "1_2_2_0".to_owned()]);
-        assert!(!active(&engine, "a").keys().any(|name| names.contains(name)), "they were merged");
-        for table in ["a", "b"] {
-            assert_eq!(parts(&chsnap, &created, table), names, "{table}");
-        }
-        for (name, path) in &listed {
-            let (mut live, taken) = (inodes(path), inodes(&place(&chsnap, &created, "a").join(name)));
-            live.remove("txn_version.txt");
-            assert_eq!(taken, live, "{name} is the part that was listed");
-        }
-        assert!(created["placed"]["linked"]["parts"].as_u64() >= Some(2), "{created}");
-        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-        for table in ["a", "b"] {
-            assert_eq!(restored.query(&format!("SELECT count(), sum(n) FROM default.{table}")), "2\t3");
-        }
-        chsnap.expect(0, &["verify", "--level", "data"]);
-        assert!(chsnap.expect(0, &["show"]).stdout.contains("moment    exact, at "));
-        assert!(shadows(&engine).is_empty());
+#[apply(both_engines)]
+fn parts_that_a_merge_replaces_after_the_list_are_linked_from_their_live_directories(engine: Engine) {
+    for table in ["a", "b"] {
+        make(&engine, table, 480);
+        (1..=2).for_each(|number| insert(&engine, table, number));
     }
+    let chsnap = repository(&engine);
+    let listed = active(&engine, "a");
+    let created = create_with(&engine, &chsnap, &[], 0, || {
+        insert(&engine, "a", 3);
+        engine.query("OPTIMIZE TABLE default.a PARTITION 1 FINAL");
+        engine.query("INSERT INTO default.a SELECT 2, 4");
+        insert(&engine, "b", 3);
+    });
+    assert_eq!(created["moment"]["exact"], true, "{created}");
+    let names = BTreeSet::from(["1_1_1_0".to_owned(), "1_2_2_0".to_owned()]);
+    assert!(!active(&engine, "a").keys().any(|name| names.contains(name)), "they were merged");
+    for table in ["a", "b"] {
+        assert_eq!(parts(&chsnap, &created, table), names, "{table}");
+    }
+    for (name, path) in &listed {
+        let (mut live, taken) = (inodes(path), inodes(&place(&chsnap, &created, "a").join(name)));
+        live.remove("txn_version.txt");
+        assert_eq!(taken, live, "{name} is the part that was listed");
+    }
+    assert!(created["placed"]["linked"]["parts"].as_u64() >= Some(2), "{created}");
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
+    for table in ["a", "b"] {
+        assert_eq!(restored.query(&format!("SELECT count(), sum(n) FROM default.{table}")), "2\t3");
+    }
+    chsnap.expect(0, &["verify", "--level", "data"]);
+    assert!(chsnap.expect(0, &["show"]).stdout.contains("moment    exact, at "));
+    assert!(shadows(&engine).is_empty());
+}
 
-    fn parts_that_are_removed_too_soon_are_named_and_their_table_taken_otherwise(engine: Engine) {
-        make(&engine, "brief", 0);
-        make(&engine, "kept", 480);
+#[apply(both_engines)]
+fn parts_that_are_removed_too_soon_are_named_and_their_table_taken_otherwise(engine: Engine) {
+    make(&engine, "brief", 0);
+    make(&engine, "kept", 480);
+    for table in ["brief", "kept"] {
+        (1..=2).for_each(|number| insert(&engine, table, number));
+    }
+    let chsnap = repository(&engine);
+    let created = create_with(&engine, &chsnap, &[], 3, || {
+        let old = active(&engine, "brief");
         for table in ["brief", "kept"] {
-            (1..=2).for_each(|number| insert(&engine, table, number));
+            insert(&engine, table, 3);
+            engine.query(&format!("OPTIMIZE TABLE default.{table} PARTITION 1 FINAL"));
         }
-        let chsnap = repository(&engine);
-        let created = create_with(&engine, &chsnap, &[], 3, || {
-            let old = active(&engine, "brief");
-            for table in ["brief", "kept"] {
-                insert(&engine, table, 3);
-                engine.query(&format!("OPTIMIZE TABLE default.{table} PARTITION 1 FINAL"));
-            }
-            wait_until("the server removes old parts", || !old.values().any(|path| path.exists()));
-        });
-        assert_eq!(kinds(&created), [("off_moment".to_owned(), "default.brief".to_owned())], "{created}");
-        assert!(created["warnings"][0].as_str().is_some_and(|text| text.contains("old_parts_lifetime is 0 s")), "{created}");
-        assert_eq!(off_moment(&chsnap, "brief").as_deref(), Some("part_gone"));
-        assert_eq!(off_moment(&chsnap, "kept"), None);
-        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-        assert_eq!(restored.query("SELECT count() FROM default.brief"), "3", "as without the option");
-        assert_eq!(restored.query("SELECT count() FROM default.kept"), "2");
-        let text = chsnap.expect(0, &["show"]).stdout;
-        assert!(text.contains("but for 1 table") && text.contains("not of the moment: the server removed"), "{text}");
-    }
+        wait_until("the server removes old parts", || !old.values().any(|path| path.exists()));
+    });
+    assert_eq!(kinds(&created), [("off_moment".to_owned(), "default.brief".to_owned())], "{created}");
+    assert!(
+        created["warnings"][0].as_str().is_some_and(|text| text.contains("old_parts_lifetime is 0 s")),
+        "{created}"
+    );
+    assert_eq!(off_moment(&chsnap, "brief").as_deref(), Some("part_gone"));
+    assert_eq!(off_moment(&chsnap, "kept"), None);
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
+    assert_eq!(restored.query("SELECT count() FROM default.brief"), "3", "as without the option");
+    assert_eq!(restored.query("SELECT count() FROM default.kept"), "2");
+    let text = chsnap.expect(0, &["show"]).stdout;
+    assert!(text.contains("but for 1 table") && text.contains("not of the moment: the server removed"), "{text}");
+}
 
-    fn a_table_that_is_altered_or_dropped_after_the_list_is_named(engine: Engine) {
-        for table in ["altered", "dropped", "again", "same"] {
-            make(&engine, table, 480);
-            insert(&engine, table, 1);
-        }
-        let chsnap = repository(&engine);
-        let created = create_with(&engine, &chsnap, &[], 3, || {
-            insert(&engine, "same", 2);
-            engine.query("ALTER TABLE default.altered ADD COLUMN more UInt64 DEFAULT 7");
-            insert_more(&engine);
-            engine.query("DROP TABLE default.dropped");
-            engine.query("DROP TABLE default.again");
-            make(&engine, "again", 480);
-            // Its part has the name that the listed one had.
-            insert(&engine, "again", 9);
-        });
-        let named: BTreeSet<(String, String)> = kinds(&created).into_iter().collect();
-        let off = |table: &str| ("off_moment".to_owned(), format!("default.{table}"));
-        let expected = [off("again"), off("altered"), ("table_skipped".to_owned(), "default.dropped".to_owned())];
-        assert_eq!(named, BTreeSet::from(expected), "{created}");
-        assert_eq!(off_moment(&chsnap, "altered").as_deref(), Some("definition_changed"));
-        let again = if engine.kind() == Kind::V18 { "replaced" } else { "renamed" };
-        assert_eq!(off_moment(&chsnap, "again").as_deref(), Some(again));
-        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-        assert_eq!(restored.query("SELECT count(), sum(more) FROM default.altered"), "2\t12");
-        assert_eq!(restored.query("SELECT n FROM default.again"), "9");
-        assert_eq!(restored.query("SELECT n FROM default.same"), "1");
+#[apply(both_engines)]
+fn a_table_that_is_altered_or_dropped_after_the_list_is_named(engine: Engine) {
+    for table in ["altered", "dropped", "again", "same"] {
+        make(&engine, table, 480);
+        insert(&engine, table, 1);
     }
+    let chsnap = repository(&engine);
+    let created = create_with(&engine, &chsnap, &[], 3, || {
+        insert(&engine, "same", 2);
+        engine.query("ALTER TABLE default.altered ADD COLUMN more UInt64 DEFAULT 7");
+        insert_more(&engine);
+        engine.query("DROP TABLE default.dropped");
+        engine.query("DROP TABLE default.again");
+        make(&engine, "again", 480);
+        // Its part has the name that the listed one had.
+        insert(&engine, "again", 9);
+    });
+    let named: BTreeSet<(String, String)> = kinds(&created).into_iter().collect();
+    let off = |table: &str| ("off_moment".to_owned(), format!("default.{table}"));
+    let expected = [off("again"), off("altered"), ("table_skipped".to_owned(), "default.dropped".to_owned())];
+    assert_eq!(named, BTreeSet::from(expected), "{created}");
+    assert_eq!(off_moment(&chsnap, "altered").as_deref(), Some("definition_changed"));
+    let again = if engine.kind() == Kind::V18 { "replaced" } else { "renamed" };
+    assert_eq!(off_moment(&chsnap, "again").as_deref(), Some(again));
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
+    assert_eq!(restored.query("SELECT count(), sum(more) FROM default.altered"), "2\t12");
+    assert_eq!(restored.query("SELECT n FROM default.again"), "9");
+    assert_eq!(restored.query("SELECT n FROM default.same"), "1");
+}
 
-    fn mutations_after_the_list_do_not_show_and_those_before_it_are_carried(engine: Engine) {
-        for table in ["later", "begun"] {
-            make(&engine, table, 480);
-            insert(&engine, table, 1);
-        }
-        let asynchronous: &[(&str, &str)] = match engine.kind() {
-            Kind::V18 => &[],
-            Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-        };
-        let update = |table: &str| {
-            // Both columns are of a key, and cannot be updated.
-            let delete = format!("ALTER TABLE default.{table} DELETE WHERE n = 1");
-            engine.query_with(&delete, asynchronous).expect("queued");
-        };
-        engine.query("SYSTEM STOP MERGES default.begun");
-        update("begun");
-        let chsnap = repository(&engine);
-        let created = create_with(&engine, &chsnap, &[], 0, || {
-            update("later");
-            engine.query("SYSTEM START MERGES default.begun");
-            wait_until("the mutations finish", || {
-                engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0"
-            });
-        });
-        let carried = |table: &str| {
-            let names = inodes(&place(&chsnap, &created, table)).into_keys();
-            names.filter(|name| name.starts_with("mutation_")).count()
-        };
-        assert_eq!((carried("later"), carried("begun")), (0, 1), "{created}");
-        for table in ["later", "begun"] {
-            assert_eq!(parts(&chsnap, &created, table), BTreeSet::from(["1_1_1_0".to_owned()]), "{table}");
-        }
-        let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-        wait_until("the carried one finishes", || {
-            restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0"
-        });
-        assert_eq!(restored.query("SELECT count() FROM default.later"), "1");
-        assert_eq!(restored.query("SELECT count() FROM default.begun"), "0");
+#[apply(both_engines)]
+fn mutations_after_the_list_do_not_show_and_those_before_it_are_carried(engine: Engine) {
+    for table in ["later", "begun"] {
+        make(&engine, table, 480);
+        insert(&engine, table, 1);
     }
+    let asynchronous: &[(&str, &str)] = match engine.kind() {
+        Kind::V18 => &[],
+        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+    };
+    let update = |table: &str| {
+        // Both columns are of a key, and cannot be updated.
+        let delete = format!("ALTER TABLE default.{table} DELETE WHERE n = 1");
+        engine.query_with(&delete, asynchronous).expect("queued");
+    };
+    engine.query("SYSTEM STOP MERGES default.begun");
+    update("begun");
+    let chsnap = repository(&engine);
+    let created = create_with(&engine, &chsnap, &[], 0, || {
+        update("later");
+        engine.query("SYSTEM START MERGES default.begun");
+        wait_until("the mutations finish", || {
+            engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0"
+        });
+    });
+    let carried = |table: &str| {
+        let names = inodes(&place(&chsnap, &created, table)).into_keys();
+        names.filter(|name| name.starts_with("mutation_")).count()
+    };
+    assert_eq!((carried("later"), carried("begun")), (0, 1), "{created}");
+    for table in ["later", "begun"] {
+        assert_eq!(parts(&chsnap, &created, table), BTreeSet::from(["1_1_1_0".to_owned()]), "{table}");
+    }
+    let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
+    wait_until("the carried one finishes", || {
+        restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0"
+    });
+    assert_eq!(restored.query("SELECT count() FROM default.later"), "1");
+    assert_eq!(restored.query("SELECT count() FROM default.begun"), "0");
+}
 
-    fn listed_parts_are_linked_from_the_last_snapshot_and_others_are_not_kept(engine: Engine) {
-        make(&engine, "a", 480);
-        for partition in 1..=4 {
-            for number in 1..=2 {
-                engine.query(&format!("INSERT INTO default.a SELECT {partition}, {number}"));
-            }
+#[apply(both_engines)]
+fn listed_parts_are_linked_from_the_last_snapshot_and_others_are_not_kept(engine: Engine) {
+    make(&engine, "a", 480);
+    for partition in 1..=4 {
+        for number in 1..=2 {
+            engine.query(&format!("INSERT INTO default.a SELECT {partition}, {number}"));
         }
-        engine.query("CREATE TABLE default.noted (n UInt64) ENGINE = Log");
+    }
+    engine.query("CREATE TABLE default.noted (n UInt64) ENGINE = Log");
+    engine.query("INSERT INTO default.noted SELECT 1");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("INSERT INTO default.a SELECT 3, 3");
+    for more in [&[][..], &["--freeze", "all"], &["--place", "copy"], &["--place", "link"], &["--partition", "2"]] {
+        engine.query("SYSTEM STOP MERGES default.a");
+        // One that is under way may still end.
+        std::thread::sleep(Duration::from_millis(300));
+        let is_wanted = |name: &String| more != ["--partition", "2"] || name.starts_with("2_");
+        let listed: BTreeSet<String> = active(&engine, "a").into_keys().filter(is_wanted).collect();
         engine.query("INSERT INTO default.noted SELECT 1");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("INSERT INTO default.a SELECT 3, 3");
-        for more in [&[][..], &["--freeze", "all"], &["--place", "copy"], &["--place", "link"], &["--partition", "2"]] {
-            engine.query("SYSTEM STOP MERGES default.a");
-            // One that is under way may still end.
-            std::thread::sleep(Duration::from_millis(300));
-            let is_wanted = |name: &String| more != ["--partition", "2"] || name.starts_with("2_");
-            let listed: BTreeSet<String> = active(&engine, "a").into_keys().filter(is_wanted).collect();
-            engine.query("INSERT INTO default.noted SELECT 1");
-            let created = create_with(&engine, &chsnap, more, 0, || {
-                engine.query("SYSTEM START MERGES default.a");
-                for partition in 2..=5 {
-                    engine.query(&format!("INSERT INTO default.a SELECT {partition}, 4"));
-                }
-                engine.query("OPTIMIZE TABLE default.a PARTITION 2 FINAL");
-                engine.query("OPTIMIZE TABLE default.a PARTITION 3 FINAL");
-            });
-            assert_eq!(created["moment"]["exact"], true, "{more:?} {created}");
-            assert_eq!(parts(&chsnap, &created, "a"), listed, "{more:?}");
-            assert_eq!(off_moment(&chsnap, "noted").as_deref(), Some("dumped"), "{more:?}");
-            chsnap.expect(0, &["verify", "latest", "--level", "data"]);
-        }
-        let list = chsnap.json(0, &["list"]);
-        let moments = list["snapshots"].as_array().expect("snapshots").iter();
-        let moments: Vec<bool> = moments.map(|snapshot| snapshot["moment"]["exact"] == true).collect();
-        assert_eq!(moments, [false, true, true, true, true, true]);
+        let created = create_with(&engine, &chsnap, more, 0, || {
+            engine.query("SYSTEM START MERGES default.a");
+            for partition in 2..=5 {
+                engine.query(&format!("INSERT INTO default.a SELECT {partition}, 4"));
+            }
+            engine.query("OPTIMIZE TABLE default.a PARTITION 2 FINAL");
+            engine.query("OPTIMIZE TABLE default.a PARTITION 3 FINAL");
+        });
+        assert_eq!(created["moment"]["exact"], true, "{more:?} {created}");
+        assert_eq!(parts(&chsnap, &created, "a"), listed, "{more:?}");
+        assert_eq!(off_moment(&chsnap, "noted").as_deref(), Some("dumped"), "{more:?}");
+        chsnap.expect(0, &["verify", "latest", "--level", "data"]);
     }
+    let list = chsnap.json(0, &["list"]);
+    let moments = list["snapshots"].as_array().expect("snapshots").iter();
+    let moments: Vec<bool> = moments.map(|snapshot| snapshot["moment"]["exact"] == true).collect();
+    assert_eq!(moments, [false, true, true, true, true, true]);
+}
 
-    fn the_moment_is_reported_and_can_be_configured(engine: Engine) {
-        make(&engine, "a", 480);
-        insert(&engine, "a", 1);
-        let chsnap = repository(&engine);
-        let text = chsnap.expect(0, &["create", "--one-moment", "--dry-run"]).stdout;
-        assert!(text.ends_with("one moment: exact, had it been taken now\n"), "{text}");
-        let planned = chsnap.json(0, &["create", "--one-moment", "--dry-run"]);
-        assert_eq!(planned["moment"]["exact"], true, "{planned}");
-        let config = engine.root().join("chsnap.toml");
-        fs::write(&config, "[create]\none_moment = true\n").expect("written");
-        let config = config.to_str().expect("a path");
-        let text = chsnap.expect(0, &["--config", config, "create"]).stdout;
-        assert!(text.contains("\n  one moment: exact\n"), "{text}");
-        chsnap.expect(0, &["--config", config, "run"]);
-        let shown = chsnap.json(0, &["show", "latest"]);
-        assert_eq!(shown["moment"]["exact"], true, "{shown}");
-        let text = chsnap.expect(0, &["create"]).stdout;
-        assert!(!text.contains("one moment"), "{text}");
-        assert!(chsnap.json(0, &["show", "latest"])["moment"].is_null());
-    }
+#[apply(both_engines)]
+fn the_moment_is_reported_and_can_be_configured(engine: Engine) {
+    make(&engine, "a", 480);
+    insert(&engine, "a", 1);
+    let chsnap = repository(&engine);
+    let text = chsnap.expect(0, &["create", "--one-moment", "--dry-run"]).stdout;
+    assert!(text.ends_with("one moment: exact, had it been taken now\n"), "{text}");
+    let planned = chsnap.json(0, &["create", "--one-moment", "--dry-run"]);
+    assert_eq!(planned["moment"]["exact"], true, "{planned}");
+    let config = engine.root().join("chsnap.toml");
+    fs::write(&config, "[create]\none_moment = true\n").expect("written");
+    let config = config.to_str().expect("a path");
+    let text = chsnap.expect(0, &["--config", config, "create"]).stdout;
+    assert!(text.contains("\n  one moment: exact\n"), "{text}");
+    chsnap.expect(0, &["--config", config, "run"]);
+    let shown = chsnap.json(0, &["show", "latest"]);
+    assert_eq!(shown["moment"]["exact"], true, "{shown}");
+    let text = chsnap.expect(0, &["create"]).stdout;
+    assert!(!text.contains("one moment"), "{text}");
+    assert!(chsnap.json(0, &["show", "latest"])["moment"].is_null());
 }
 
 fn insert_more(engine: &Engine) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::support::{path_of, repository};
 
 fn table<'a>(report: &'a Value, name: &str) -> &'a Value {
@@ -23,66 +23,69 @@ fn elsewhere(chsnap: &Chsnap, options: &Options) -> (Engine, Chsnap) {
     (engine, chsnap)
 }
 
-both_engines! {
-    fn a_part_without_rows_is_no_part_that_is_missing(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        engine.query("CREATE TABLE lab.ev (d Date, k UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY k");
-        engine.query("INSERT INTO lab.ev SELECT '2026-01-01', number FROM numbers(100)");
-        engine.query("INSERT INTO lab.ev SELECT '2026-02-01', number FROM numbers(100)");
-        let synchronous: &[(&str, &str)] = if engine.kind() == Kind::V26 { &[("mutations_sync", "2")] } else { &[] };
-        engine.query_with("ALTER TABLE lab.ev DELETE WHERE d = '2026-01-01'", synchronous).expect("deleted");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        chsnap.json(0, &["drill"]);
-        engine.query("DROP TABLE lab.ev");
-        let report = chsnap.json(0, &["restore", "latest", "--yes"]);
-        assert_eq!(table(&report, "ev")["state"], "restored", "{report:#}");
-        for _ in 0..100 {
-            if engine.query("SELECT count() FROM lab.ev") == "100" { break; }
-            sleep(Duration::from_millis(100));
+#[apply(both_engines)]
+fn a_part_without_rows_is_no_part_that_is_missing(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.ev (d Date, k UInt64) ENGINE = MergeTree PARTITION BY toYYYYMM(d) ORDER BY k");
+    engine.query("INSERT INTO lab.ev SELECT '2026-01-01', number FROM numbers(100)");
+    engine.query("INSERT INTO lab.ev SELECT '2026-02-01', number FROM numbers(100)");
+    let synchronous: &[(&str, &str)] = if engine.kind() == Kind::V26 { &[("mutations_sync", "2")] } else { &[] };
+    engine.query_with("ALTER TABLE lab.ev DELETE WHERE d = '2026-01-01'", synchronous).expect("deleted");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    chsnap.json(0, &["drill"]);
+    engine.query("DROP TABLE lab.ev");
+    let report = chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert_eq!(table(&report, "ev")["state"], "restored", "{report:#}");
+    for _ in 0..100 {
+        if engine.query("SELECT count() FROM lab.ev") == "100" {
+            break;
         }
-        assert_eq!(engine.query("SELECT count(), min(d) FROM lab.ev"), "100\t2026-02-01");
+        sleep(Duration::from_millis(100));
     }
+    assert_eq!(engine.query("SELECT count(), min(d) FROM lab.ev"), "100\t2026-02-01");
+}
 
-    fn statements_about_other_objects_than_the_files_own_are_never_sent(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        engine.query("CREATE DATABASE prod");
-        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO lab.t SELECT 1");
-        engine.query("CREATE TABLE prod.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create", "--table", "lab.*"]);
-        let snapshot = path_of(&chsnap, &created);
-        // A snapshot that somebody has put together.
-        let files = [
-            ("user_defined/function_evil.sql", "DROP DATABASE prod"),
-            ("user_defined/function_two.sql", "CREATE FUNCTION two AS x -> x; DROP DATABASE prod"),
-            ("named_collections/nc.sql", "CREATE NAMED COLLECTION nc AS secret_access_key = 'hush-hush-7' NONSENSE"),
-        ];
-        let path = snapshot.join("manifest.json");
-        let mut manifest: Value = serde_json::from_str(&fs::read_to_string(&path).expect("it reads")).expect("JSON");
-        for (file, text) in files {
-            fs::create_dir_all(snapshot.join(file).parent().expect("a parent")).expect("a directory");
-            fs::write(snapshot.join(file), text).expect("written");
-            let entry = serde_json::json!({"path": file, "bytes": text.len(), "blake3": blake3::hash(text.as_bytes()).to_hex().to_string()});
-            manifest["metadata"].as_array_mut().expect("a list").push(entry);
-        }
-        fs::write(&path, serde_json::to_string(&manifest).expect("JSON")).expect("written");
-        engine.query("DROP TABLE lab.t");
-        let plan = chsnap.run(&["--json", "restore", "latest", "--dry-run"]);
-        assert_eq!(plan.code, 3, "{}{}", plan.stdout, plan.stderr);
-        let objects: Value = serde_json::from_str(&plan.stdout).expect("a document");
-        let refused = objects["objects"].as_array().expect("a list").iter().filter(|object| object["action"] == "refuse").count();
-        assert!(refused >= 2, "{objects:#}");
-        let run = chsnap.run(&["-vv", "restore", "latest", "--yes"]);
-        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
-        for text in [&plan.stdout, &plan.stderr, &run.stdout, &run.stderr] {
-            assert!(!text.contains("hush-hush-7") && !text.contains("DROP DATABASE prod"), "{text}");
-        }
-        assert!(run.stderr.contains("function evil") && run.stderr.contains("named collection nc"), "{}", run.stderr);
-        assert_eq!(engine.query("SELECT count() FROM lab.t"), "1");
-        assert_eq!(engine.query("EXISTS TABLE prod.t"), "1");
+#[apply(both_engines)]
+fn statements_about_other_objects_than_the_files_own_are_never_sent(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE DATABASE prod");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.t SELECT 1");
+    engine.query("CREATE TABLE prod.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create", "--table", "lab.*"]);
+    let snapshot = path_of(&chsnap, &created);
+    // A snapshot that somebody has put together.
+    let files = [
+        ("user_defined/function_evil.sql", "DROP DATABASE prod"),
+        ("user_defined/function_two.sql", "CREATE FUNCTION two AS x -> x; DROP DATABASE prod"),
+        ("named_collections/nc.sql", "CREATE NAMED COLLECTION nc AS secret_access_key = 'hush-hush-7' NONSENSE"),
+    ];
+    let path = snapshot.join("manifest.json");
+    let mut manifest: Value = serde_json::from_str(&fs::read_to_string(&path).expect("it reads")).expect("JSON");
+    for (file, text) in files {
+        fs::create_dir_all(snapshot.join(file).parent().expect("a parent")).expect("a directory");
+        fs::write(snapshot.join(file), text).expect("written");
+        let entry = serde_json::json!({"path": file, "bytes": text.len(), "blake3": blake3::hash(text.as_bytes()).to_hex().to_string()});
+        manifest["metadata"].as_array_mut().expect("a list").push(entry);
     }
+    fs::write(&path, serde_json::to_string(&manifest).expect("JSON")).expect("written");
+    engine.query("DROP TABLE lab.t");
+    let plan = chsnap.run(&["--json", "restore", "latest", "--dry-run"]);
+    assert_eq!(plan.code, 3, "{}{}", plan.stdout, plan.stderr);
+    let objects: Value = serde_json::from_str(&plan.stdout).expect("a document");
+    let refused =
+        objects["objects"].as_array().expect("a list").iter().filter(|object| object["action"] == "refuse").count();
+    assert!(refused >= 2, "{objects:#}");
+    let run = chsnap.run(&["-vv", "restore", "latest", "--yes"]);
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    for text in [&plan.stdout, &plan.stderr, &run.stdout, &run.stderr] {
+        assert!(!text.contains("hush-hush-7") && !text.contains("DROP DATABASE prod"), "{text}");
+    }
+    assert!(run.stderr.contains("function evil") && run.stderr.contains("named collection nc"), "{}", run.stderr);
+    assert_eq!(engine.query("SELECT count() FROM lab.t"), "1");
+    assert_eq!(engine.query("EXISTS TABLE prod.t"), "1");
 }
 
 #[test]

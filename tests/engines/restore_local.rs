@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, apply, both_engines, rstest};
 use crate::support::{TABLES, load, path_of, repository};
 use crate::tree::{files, tree};
 
@@ -60,42 +60,48 @@ fn shell(line: &str, directory: &Path, root: &Path) -> String {
     text.trim_end().to_owned()
 }
 
-both_engines! {
-    fn clickhouse_local_reads_restored_files_by_the_lines_of_the_document(engine: Engine) {
-        if !Kind::V26.is_installed() {
-            eprintln!("SKIPPED: ClickHouse 26.9 is not installed");
-            return;
-        }
-        load(&engine);
-        engine.query("CREATE TABLE default.t (k UInt8) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO default.t VALUES (1), (2)");
-        engine.query("CREATE VIEW default.seen AS SELECT sum(k) AS s FROM default.t");
-        engine.query("CREATE DATABASE shop");
-        engine.query("CREATE TABLE shop.orders (k UInt64, `n.a` Array(UInt8)) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO shop.orders SELECT number, [1, 2] FROM numbers(100)");
-        let chsnap = repository(&engine);
-        let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
-        let contents = tree(&snapshot);
-        let to = engine.root().join("files");
-        chsnap.json(0, &["restore", "latest", "--to", to.to_str().expect("text")]);
-        let lines = lines();
-        let [attach, select] = &lines[..] else { panic!("two lines: {lines:?}") };
-        assert_eq!(shell(attach, &to, engine.root()), "");
-        assert_eq!(shell(select, &to, engine.root()), "100");
-        // A second time, and from then on without it.
-        assert_eq!(shell(attach, &to, engine.root()), "");
-        let ask = |query: &str| shell(&format!("clickhouse local --path /mnt/other/files/local --query '{query}'"), &to, engine.root());
-        for (table, query) in TABLES {
-            assert_eq!(ask(query), engine.query(query).trim_end(), "{table}");
-        }
-        assert_eq!(ask("SELECT count() FROM lab.seen"), engine.query("SELECT count() FROM lab.seen").trim_end());
-        assert_eq!(ask("SELECT s FROM default_restored.seen"), "3");
-        assert!(fs::read_to_string(to.join("local/attach.sql")).expect("a script").contains("-- not attached: `lab`.`mv`"));
-        // Linked files are the snapshot's own, and stay as they are.
-        let now = tree(&snapshot);
-        assert!(files(&now).keys().eq(files(&contents).keys()));
-        for (path, file) in files(&contents) {
-            assert_eq!((now[path].inode, now[path].content, now[path].mode), (file.inode, file.content, file.mode), "{}", path.display());
-        }
+#[apply(both_engines)]
+fn clickhouse_local_reads_restored_files_by_the_lines_of_the_document(engine: Engine) {
+    if !Kind::V26.is_installed() {
+        eprintln!("SKIPPED: ClickHouse 26.9 is not installed");
+        return;
+    }
+    load(&engine);
+    engine.query("CREATE TABLE default.t (k UInt8) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO default.t VALUES (1), (2)");
+    engine.query("CREATE VIEW default.seen AS SELECT sum(k) AS s FROM default.t");
+    engine.query("CREATE DATABASE shop");
+    engine.query("CREATE TABLE shop.orders (k UInt64, `n.a` Array(UInt8)) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO shop.orders SELECT number, [1, 2] FROM numbers(100)");
+    let chsnap = repository(&engine);
+    let snapshot = path_of(&chsnap, &chsnap.json(0, &["create"]));
+    let contents = tree(&snapshot);
+    let to = engine.root().join("files");
+    chsnap.json(0, &["restore", "latest", "--to", to.to_str().expect("text")]);
+    let lines = lines();
+    let [attach, select] = &lines[..] else { panic!("two lines: {lines:?}") };
+    assert_eq!(shell(attach, &to, engine.root()), "");
+    assert_eq!(shell(select, &to, engine.root()), "100");
+    // A second time, and from then on without it.
+    assert_eq!(shell(attach, &to, engine.root()), "");
+    let ask = |query: &str| {
+        shell(&format!("clickhouse local --path /mnt/other/files/local --query '{query}'"), &to, engine.root())
+    };
+    for (table, query) in TABLES {
+        assert_eq!(ask(query), engine.query(query).trim_end(), "{table}");
+    }
+    assert_eq!(ask("SELECT count() FROM lab.seen"), engine.query("SELECT count() FROM lab.seen").trim_end());
+    assert_eq!(ask("SELECT s FROM default_restored.seen"), "3");
+    assert!(fs::read_to_string(to.join("local/attach.sql")).expect("a script").contains("-- not attached: `lab`.`mv`"));
+    // Linked files are the snapshot's own, and stay as they are.
+    let now = tree(&snapshot);
+    assert!(files(&now).keys().eq(files(&contents).keys()));
+    for (path, file) in files(&contents) {
+        assert_eq!(
+            (now[path].inode, now[path].content, now[path].mode),
+            (file.inode, file.content, file.mode),
+            "{}",
+            path.display()
+        );
     }
 }

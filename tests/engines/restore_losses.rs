@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::front::{Front, Reply};
 use crate::support::repository;
 use crate::tree::{Tree, tree};
@@ -137,262 +137,329 @@ fn has_definition(engine: &Engine, name: &str) -> bool {
     ["metadata", "store"].iter().any(|dir| find(&engine.data_path().join(dir), name))
 }
 
-both_engines! {
-    fn a_table_that_is_detached_after_a_killed_restore_keeps_its_rows(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        for name in ["first", "second", "third"] {
-            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(4500)"));
-        }
-        engine.query("CREATE TABLE lab.other (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO lab.other SELECT number FROM numbers(10)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        for name in ["first", "second", "third"] {
-            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
-        }
-        let arguments = ["restore", "latest", "--table", "lab.first", "--table", "lab.second", "--table", "lab.third", "--yes"];
-        kill_when_there(&chsnap, &arguments, || has_definition(&engine, "second.sql"));
-        for _ in 0..100 {
-            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" { break; }
-            sleep(Duration::from_millis(50));
-        }
-        engine.query("DETACH TABLE lab.first");
-        let proof = chsnap.json(0, &["drill", "--table", "lab.other"]);
-        assert_eq!(proof["state"], "proven");
-        // A plan shows what a restore would do with the leftovers, and does nothing.
-        let there = tree(engine.data_path());
-        let run = chsnap.run(&["--json", "restore", "latest", "--table", "lab.other", "--dry-run"]);
-        let plan: Value = serde_json::from_str(&run.stdout).expect("a document");
-        assert!(!plan["recovery"].as_array().expect("a list").is_empty(), "{plan:#}");
-        let files = |tree: &Tree| tree.iter().filter(|(path, _)| !path.starts_with("metadata_dropped")).map(|(path, node)| (path.clone(), node.content)).collect::<Vec<_>>();
-        assert!(files(&tree(engine.data_path())) == files(&there), "a dry run changes nothing");
-        // A table that is still held cannot be released while it is detached: that is said.
-        let code = if engine.kind() == Kind::V26 { 3 } else { 0 };
-        chsnap.expect(code, &["restore", "latest", "--table", "lab.other", "--yes"]);
-        engine.query("ATTACH TABLE lab.first");
-        assert_eq!(engine.query("SELECT count() FROM lab.first"), "4500");
-        // The rest comes back, and the note is gone.
-        chsnap.json(0, &["restore", "latest", "--yes"]);
-        for name in ["first", "second", "third"] {
-            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name}")), "4500", "{name}");
-        }
-        let names: Vec<String> = fs::read_dir(engine.data_path()).expect("data")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-        assert!(!names.iter().any(|name| name.contains("chsnap")), "{names:?}");
+#[apply(both_engines)]
+fn a_table_that_is_detached_after_a_killed_restore_keeps_its_rows(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    for name in ["first", "second", "third"] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(4500)"));
     }
-
-    fn a_create_after_a_killed_restore_keeps_the_original_definition(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        for (name, settings) in [("first", ""), ("second", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7000000")] {
-            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k{settings}"));
-            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
-        }
-        let definition = |name: &str| engine.query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
-        let meant = ["first", "second"].map(&definition);
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        drop_and_restore_halfway(&engine, &chsnap);
-        let is_held = definition("second").contains("max_number_of_merges_with_ttl_in_pool");
-        assert_eq!(is_held, engine.kind() == Kind::V26);
-        let created = chsnap.json(if is_held { 3 } else { 0 }, &["create"]);
-        if is_held {
-            let kinds: Vec<&str> = created["warning_list"].as_array().expect("warnings").iter().filter_map(|warning| warning["kind"].as_str()).collect();
-            assert_eq!(kinds, ["leftover_pending"; 2], "{created:#}");
-        }
-        for name in ["first", "second"] {
-            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
-        }
-        chsnap.json(0, &["restore", "latest", "--yes"]);
-        assert_eq!(["first", "second"].map(&definition), meant);
-        chsnap.json(0, &["create"]);
+    engine.query("CREATE TABLE lab.other (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.other SELECT number FROM numbers(10)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for name in ["first", "second", "third"] {
+        engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
     }
-
-    fn rows_that_were_inserted_twice_are_not_taken_for_those_of_the_snapshot(engine: Engine) {
-        engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
-        engine.query("INSERT INTO default.t SELECT 1, number FROM numbers(10)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("INSERT INTO default.t SELECT 1, number FROM numbers(10)");
-        let parts = || engine.query("SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name)");
-        for arguments in [vec!["restore", "latest", "--partition", "1"], vec!["restore", "latest", "--data-only"], vec!["restore", "latest", "--table", "default.t"]] {
-            refused(&chsnap, &arguments, "parts", &parts);
+    let arguments =
+        ["restore", "latest", "--table", "lab.first", "--table", "lab.second", "--table", "lab.third", "--yes"];
+    kill_when_there(&chsnap, &arguments, || has_definition(&engine, "second.sql"));
+    for _ in 0..100 {
+        if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'second'") == "1" {
+            break;
         }
-        assert_eq!(engine.query("SELECT count() FROM default.t"), "20");
+        sleep(Duration::from_millis(50));
     }
-
-    fn a_renamed_held_table_is_released(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        for name in ["first", "second"] {
-            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
-        }
-        let definition = |name: &str| engine.query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"));
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        drop_and_restore_halfway(&engine, &chsnap);
-        engine.query("RENAME TABLE lab.first TO lab.moved");
-        let is_held = engine.kind() == Kind::V26;
-        let named = |chsnap: &Chsnap| {
-            let report = chsnap.run(&["--json", "doctor"]).stdout;
-            report.contains("merges are held of lab.moved")
-        };
-        assert_eq!(named(&chsnap), is_held);
-        chsnap.json(0, &["restore", "latest", "--yes"]);
-        for name in ["first", "second", "moved"] {
-            assert!(!definition(name).contains("max_number_of_merges_with_ttl_in_pool"), "{name}: {}", definition(name));
-            assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name}")), "100");
-        }
-        assert!(!named(&chsnap));
+    engine.query("DETACH TABLE lab.first");
+    let proof = chsnap.json(0, &["drill", "--table", "lab.other"]);
+    assert_eq!(proof["state"], "proven");
+    // A plan shows what a restore would do with the leftovers, and does nothing.
+    let there = tree(engine.data_path());
+    let run = chsnap.run(&["--json", "restore", "latest", "--table", "lab.other", "--dry-run"]);
+    let plan: Value = serde_json::from_str(&run.stdout).expect("a document");
+    assert!(!plan["recovery"].as_array().expect("a list").is_empty(), "{plan:#}");
+    let files = |tree: &Tree| {
+        tree.iter()
+            .filter(|(path, _)| !path.starts_with("metadata_dropped"))
+            .map(|(path, node)| (path.clone(), node.content))
+            .collect::<Vec<_>>()
+    };
+    assert!(files(&tree(engine.data_path())) == files(&there), "a dry run changes nothing");
+    // A table that is still held cannot be released while it is detached: that is said.
+    let code = if engine.kind() == Kind::V26 { 3 } else { 0 };
+    chsnap.expect(code, &["restore", "latest", "--table", "lab.other", "--yes"]);
+    engine.query("ATTACH TABLE lab.first");
+    assert_eq!(engine.query("SELECT count() FROM lab.first"), "4500");
+    // The rest comes back, and the note is gone.
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    for name in ["first", "second", "third"] {
+        assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name}")), "4500", "{name}");
     }
+    let names: Vec<String> = fs::read_dir(engine.data_path())
+        .expect("data")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(!names.iter().any(|name| name.contains("chsnap")), "{names:?}");
+}
 
-    fn a_table_counts_as_restored_only_if_it_compares_now(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        for name in ["first", "second"] {
-            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
-        }
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        for name in ["first", "second"] {
-            engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
-        }
-        let arguments = ["restore", "latest", "--yes"];
-        kill_when_there(&chsnap, &arguments, || has_definition(&engine, "first.sql"));
-        for _ in 0..100 {
-            if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'first'") == "1" { break; }
-            sleep(Duration::from_millis(50));
-        }
-        engine.query("TRUNCATE TABLE lab.first");
-        chsnap.json(0, &["restore", "latest", "--table", "lab.first", "--replace", "--yes"]);
-        assert_eq!(engine.query("SELECT count() FROM lab.first"), "100");
+#[apply(both_engines)]
+fn a_create_after_a_killed_restore_keeps_the_original_definition(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    for (name, settings) in [("first", ""), ("second", " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 7000000")] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k{settings}"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
     }
-
-    fn an_unfinished_mutation_is_not_passed_by(engine: Engine) {
-        engine.query("CREATE TABLE default.t (p UInt8, k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
-        engine.query("INSERT INTO default.t SELECT number % 3, number, 0 FROM numbers(30)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("SYSTEM STOP MERGES default.t");
-        engine.query_with("ALTER TABLE default.t UPDATE v = 2 WHERE 1", asynchronous(&engine)).expect("queued");
-        let parts = || engine.query("SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name)");
-        for arguments in [vec!["restore", "latest", "--partition", "2"], vec!["restore", "latest", "--data-only"], vec!["restore", "latest", "--table", "default.t"]] {
-            refused(&chsnap, &arguments, "mutations", &parts);
-        }
-        engine.query("SYSTEM START MERGES default.t");
-        for _ in 0..600 {
-            if engine.query("SELECT sum(v) FROM default.t") == "60" { break; }
-            sleep(Duration::from_millis(100));
-        }
-        assert_eq!(engine.query("SELECT p, sum(v) FROM default.t GROUP BY p ORDER BY p").replace(['\t', '\n'], " "), "0 20 1 20 2 20");
+    let definition = |name: &str| {
+        engine
+            .query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"))
+    };
+    let meant = ["first", "second"].map(&definition);
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    drop_and_restore_halfway(&engine, &chsnap);
+    let is_held = definition("second").contains("max_number_of_merges_with_ttl_in_pool");
+    assert_eq!(is_held, engine.kind() == Kind::V26);
+    let created = chsnap.json(if is_held { 3 } else { 0 }, &["create"]);
+    if is_held {
+        let kinds: Vec<&str> = created["warning_list"]
+            .as_array()
+            .expect("warnings")
+            .iter()
+            .filter_map(|warning| warning["kind"].as_str())
+            .collect();
+        assert_eq!(kinds, ["leftover_pending"; 2], "{created:#}");
     }
-
-    fn detached_parts_and_definitions_of_an_empty_table_stay(engine: Engine) {
-        engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
-        engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(22)");
-        engine.query("CREATE TABLE default.u (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO default.u SELECT 1");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("INSERT INTO default.t SELECT 2, number FROM numbers(11)");
-        for partition in 0..3 {
-            engine.query(&format!("ALTER TABLE default.t DETACH PARTITION {partition}"));
-        }
-        engine.query("DROP TABLE default.u");
-        engine.query("CREATE TABLE default.u (k UInt64, other String) ENGINE = MergeTree ORDER BY k");
-        let column = if engine.kind() == Kind::V26 { "data_paths[1]" } else { "data_path" };
-        let path = engine.query(&format!("SELECT {column} FROM system.tables WHERE database = 'default' AND name = 't'"));
-        let detached = || format!("{:?}", tree(&Path::new(&path).join("detached")));
-        assert!(detached().contains("2_"));
-        refused(&chsnap, &["restore", "latest", "--table", "default.t"], "detached_parts", &detached);
-        let definition = || engine.query("SELECT name FROM system.columns WHERE table = 'u'");
-        refused(&chsnap, &["restore", "latest", "--table", "default.u"], "definition", &definition);
-        // Without a selection both stay, and are named.
-        let before = (detached(), definition());
-        let report = chsnap.json(3, &["restore", "latest", "--yes"]);
-        assert_eq!(report["state"], "differs", "{report:#}");
-        assert_eq!((detached(), definition()), before);
-        for table in report["tables"].as_array().expect("a list") {
-            assert_eq!((&table["state"], &table["rows"]), (&Value::from("present"), &Value::from(0)), "{table:#}");
-            assert!(table["expected_rows"].as_u64() > Some(0));
-        }
+    for name in ["first", "second"] {
+        engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
     }
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    assert_eq!(["first", "second"].map(&definition), meant);
+    chsnap.json(0, &["create"]);
+}
 
-    fn on_a_healthy_server_a_restore_changes_nothing_and_renames_select(engine: Engine) {
-        engine.query("CREATE DATABASE shop");
-        for (name, rows) in [("orders", 100), ("customers", 20)] {
-            engine.query(&format!("CREATE TABLE shop.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO shop.{name} SELECT number FROM numbers({rows})"));
-        }
-        engine.query("CREATE VIEW shop.seen AS SELECT count() AS c FROM shop.orders");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        let report = chsnap.json(0, &["restore", "latest"]);
-        assert_eq!(report["state"], "nothing_to_do", "nothing is asked where nothing changes: {report:#}");
-        let report = chsnap.json(0, &["restore", "latest", "--rename", "shop.orders=shop.orders_before", "--yes"]);
-        assert_eq!((&report["state"], report["tables"].as_array().expect("a list").len()), (&Value::from("restored"), 1));
-        assert_eq!(engine.query("SELECT count() FROM shop.orders_before"), "100");
-        let report = chsnap.json(0, &["restore", "latest", "--rename-db", "shop=shop_before", "--yes"]);
-        assert_eq!(report["tables"].as_array().expect("a list").len(), 3, "{report:#}");
-        assert_eq!(engine.query("SELECT c FROM shop_before.seen"), "100");
-        engine.query("INSERT INTO shop.orders SELECT number FROM numbers(7)");
-        let report = chsnap.json(3, &["restore", "latest", "--yes"]);
-        assert_eq!(report["state"], "differs", "{report:#}");
-        let orders = report["tables"].as_array().expect("a list").iter().find(|table| table["table"] == "orders").expect("a table");
-        assert_eq!((&orders["rows"], &orders["expected_rows"]), (&Value::from(107), &Value::from(100)));
-        assert_eq!(engine.query("SELECT count() FROM shop.orders"), "107");
-        // Replacing wants a selection.
-        let usage = chsnap.expect(2, &["restore", "latest", "--replace", "--yes"]);
-        assert!(usage.stderr.contains("--all"), "{}", usage.stderr);
-        chsnap.json(0, &["restore", "latest", "--replace", "--all", "--yes"]);
-        assert_eq!(engine.query("SELECT count() FROM shop.orders"), "100");
-        // Where nothing of it comes back that is a failure, with the document on stdout.
-        let run = chsnap.run(&["--json", "restore", "latest", "--table", "shop.orders", "--rename", "shop.orders=nowhere.t", "--data-only", "--yes"]);
-        assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
-        assert_eq!(serde_json::from_str::<Value>(&run.stdout).expect("a document")["state"], "failed");
-        assert!(run.stderr.contains("none of the selected tables"), "{}", run.stderr);
+#[apply(both_engines)]
+fn rows_that_were_inserted_twice_are_not_taken_for_those_of_the_snapshot(engine: Engine) {
+    engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT 1, number FROM numbers(10)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("INSERT INTO default.t SELECT 1, number FROM numbers(10)");
+    let parts = || {
+        engine.query(
+            "SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name)",
+        )
+    };
+    for arguments in [
+        vec!["restore", "latest", "--partition", "1"],
+        vec!["restore", "latest", "--data-only"],
+        vec!["restore", "latest", "--table", "default.t"],
+    ] {
+        refused(&chsnap, &arguments, "parts", &parts);
     }
+    assert_eq!(engine.query("SELECT count() FROM default.t"), "20");
+}
 
-    fn partitions_of_negative_numbers_are_named(engine: Engine) {
-        engine.query("CREATE TABLE default.n (a Int8, k UInt64) ENGINE = MergeTree PARTITION BY a ORDER BY k");
-        engine.query("INSERT INTO default.n SELECT -(number % 3), number FROM numbers(30)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("ALTER TABLE default.n DROP PARTITION -1");
-        let report = chsnap.json(0, &["restore", "latest", "--partition", "-1", "--yes"]);
-        assert_eq!(report["tables"][0]["rows"], 10, "{report:#}");
-        assert_eq!(engine.query("SELECT count() FROM default.n WHERE a = -1"), "10");
+#[apply(both_engines)]
+fn a_renamed_held_table_is_released(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    for name in ["first", "second"] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
     }
+    let definition = |name: &str| {
+        engine
+            .query(&format!("SELECT create_table_query FROM system.tables WHERE database = 'lab' AND name = '{name}'"))
+    };
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    drop_and_restore_halfway(&engine, &chsnap);
+    engine.query("RENAME TABLE lab.first TO lab.moved");
+    let is_held = engine.kind() == Kind::V26;
+    let named = |chsnap: &Chsnap| {
+        let report = chsnap.run(&["--json", "doctor"]).stdout;
+        report.contains("merges are held of lab.moved")
+    };
+    assert_eq!(named(&chsnap), is_held);
+    chsnap.json(0, &["restore", "latest", "--yes"]);
+    for name in ["first", "second", "moved"] {
+        assert!(!definition(name).contains("max_number_of_merges_with_ttl_in_pool"), "{name}: {}", definition(name));
+        assert_eq!(engine.query(&format!("SELECT count() FROM lab.{name}")), "100");
+    }
+    assert!(!named(&chsnap));
+}
 
-    fn bystanders_are_the_same_to_the_byte_after_every_restore_and_drill(engine: Engine) {
-        let bystanders = Bystanders::make(&engine);
-        engine.query("CREATE DATABASE lab");
-        for name in ["a", "b"] {
-            engine.query(&format!("CREATE TABLE lab.{name} (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k"));
-            engine.query(&format!("INSERT INTO lab.{name} SELECT number % 3, number FROM numbers(30)"));
+#[apply(both_engines)]
+fn a_table_counts_as_restored_only_if_it_compares_now(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    for name in ["first", "second"] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(100)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for name in ["first", "second"] {
+        engine.query(&format!("DROP TABLE lab.{name}{}", if engine.kind() == Kind::V26 { " SYNC" } else { "" }));
+    }
+    let arguments = ["restore", "latest", "--yes"];
+    kill_when_there(&chsnap, &arguments, || has_definition(&engine, "first.sql"));
+    for _ in 0..100 {
+        if engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND name = 'first'") == "1" {
+            break;
         }
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create", "--table", "lab.*"]);
+        sleep(Duration::from_millis(50));
+    }
+    engine.query("TRUNCATE TABLE lab.first");
+    chsnap.json(0, &["restore", "latest", "--table", "lab.first", "--replace", "--yes"]);
+    assert_eq!(engine.query("SELECT count() FROM lab.first"), "100");
+}
+
+#[apply(both_engines)]
+fn an_unfinished_mutation_is_not_passed_by(engine: Engine) {
+    engine.query("CREATE TABLE default.t (p UInt8, k UInt64, v UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT number % 3, number, 0 FROM numbers(30)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("SYSTEM STOP MERGES default.t");
+    engine.query_with("ALTER TABLE default.t UPDATE v = 2 WHERE 1", asynchronous(&engine)).expect("queued");
+    let parts = || {
+        engine.query(
+            "SELECT groupArray(name) FROM (SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name)",
+        )
+    };
+    for arguments in [
+        vec!["restore", "latest", "--partition", "2"],
+        vec!["restore", "latest", "--data-only"],
+        vec!["restore", "latest", "--table", "default.t"],
+    ] {
+        refused(&chsnap, &arguments, "mutations", &parts);
+    }
+    engine.query("SYSTEM START MERGES default.t");
+    for _ in 0..600 {
+        if engine.query("SELECT sum(v) FROM default.t") == "60" {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    assert_eq!(
+        engine.query("SELECT p, sum(v) FROM default.t GROUP BY p ORDER BY p").replace(['\t', '\n'], " "),
+        "0 20 1 20 2 20"
+    );
+}
+
+#[apply(both_engines)]
+fn detached_parts_and_definitions_of_an_empty_table_stay(engine: Engine) {
+    engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(22)");
+    engine.query("CREATE TABLE default.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO default.u SELECT 1");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("INSERT INTO default.t SELECT 2, number FROM numbers(11)");
+    for partition in 0..3 {
+        engine.query(&format!("ALTER TABLE default.t DETACH PARTITION {partition}"));
+    }
+    engine.query("DROP TABLE default.u");
+    engine.query("CREATE TABLE default.u (k UInt64, other String) ENGINE = MergeTree ORDER BY k");
+    let column = if engine.kind() == Kind::V26 { "data_paths[1]" } else { "data_path" };
+    let path = engine.query(&format!("SELECT {column} FROM system.tables WHERE database = 'default' AND name = 't'"));
+    let detached = || format!("{:?}", tree(&Path::new(&path).join("detached")));
+    assert!(detached().contains("2_"));
+    refused(&chsnap, &["restore", "latest", "--table", "default.t"], "detached_parts", &detached);
+    let definition = || engine.query("SELECT name FROM system.columns WHERE table = 'u'");
+    refused(&chsnap, &["restore", "latest", "--table", "default.u"], "definition", &definition);
+    // Without a selection both stay, and are named.
+    let before = (detached(), definition());
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!(report["state"], "differs", "{report:#}");
+    assert_eq!((detached(), definition()), before);
+    for table in report["tables"].as_array().expect("a list") {
+        assert_eq!((&table["state"], &table["rows"]), (&Value::from("present"), &Value::from(0)), "{table:#}");
+        assert!(table["expected_rows"].as_u64() > Some(0));
+    }
+}
+
+#[apply(both_engines)]
+fn on_a_healthy_server_a_restore_changes_nothing_and_renames_select(engine: Engine) {
+    engine.query("CREATE DATABASE shop");
+    for (name, rows) in [("orders", 100), ("customers", 20)] {
+        engine.query(&format!("CREATE TABLE shop.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO shop.{name} SELECT number FROM numbers({rows})"));
+    }
+    engine.query("CREATE VIEW shop.seen AS SELECT count() AS c FROM shop.orders");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let report = chsnap.json(0, &["restore", "latest"]);
+    assert_eq!(report["state"], "nothing_to_do", "nothing is asked where nothing changes: {report:#}");
+    let report = chsnap.json(0, &["restore", "latest", "--rename", "shop.orders=shop.orders_before", "--yes"]);
+    assert_eq!((&report["state"], report["tables"].as_array().expect("a list").len()), (&Value::from("restored"), 1));
+    assert_eq!(engine.query("SELECT count() FROM shop.orders_before"), "100");
+    let report = chsnap.json(0, &["restore", "latest", "--rename-db", "shop=shop_before", "--yes"]);
+    assert_eq!(report["tables"].as_array().expect("a list").len(), 3, "{report:#}");
+    assert_eq!(engine.query("SELECT c FROM shop_before.seen"), "100");
+    engine.query("INSERT INTO shop.orders SELECT number FROM numbers(7)");
+    let report = chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!(report["state"], "differs", "{report:#}");
+    let orders =
+        report["tables"].as_array().expect("a list").iter().find(|table| table["table"] == "orders").expect("a table");
+    assert_eq!((&orders["rows"], &orders["expected_rows"]), (&Value::from(107), &Value::from(100)));
+    assert_eq!(engine.query("SELECT count() FROM shop.orders"), "107");
+    // Replacing wants a selection.
+    let usage = chsnap.expect(2, &["restore", "latest", "--replace", "--yes"]);
+    assert!(usage.stderr.contains("--all"), "{}", usage.stderr);
+    chsnap.json(0, &["restore", "latest", "--replace", "--all", "--yes"]);
+    assert_eq!(engine.query("SELECT count() FROM shop.orders"), "100");
+    // Where nothing of it comes back that is a failure, with the document on stdout.
+    let run = chsnap.run(&[
+        "--json",
+        "restore",
+        "latest",
+        "--table",
+        "shop.orders",
+        "--rename",
+        "shop.orders=nowhere.t",
+        "--data-only",
+        "--yes",
+    ]);
+    assert_eq!(run.code, 1, "{}{}", run.stdout, run.stderr);
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).expect("a document")["state"], "failed");
+    assert!(run.stderr.contains("none of the selected tables"), "{}", run.stderr);
+}
+
+#[apply(both_engines)]
+fn partitions_of_negative_numbers_are_named(engine: Engine) {
+    engine.query("CREATE TABLE default.n (a Int8, k UInt64) ENGINE = MergeTree PARTITION BY a ORDER BY k");
+    engine.query("INSERT INTO default.n SELECT -(number % 3), number FROM numbers(30)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("ALTER TABLE default.n DROP PARTITION -1");
+    let report = chsnap.json(0, &["restore", "latest", "--partition", "-1", "--yes"]);
+    assert_eq!(report["tables"][0]["rows"], 10, "{report:#}");
+    assert_eq!(engine.query("SELECT count() FROM default.n WHERE a = -1"), "10");
+}
+
+#[apply(both_engines)]
+fn bystanders_are_the_same_to_the_byte_after_every_restore_and_drill(engine: Engine) {
+    let bystanders = Bystanders::make(&engine);
+    engine.query("CREATE DATABASE lab");
+    for name in ["a", "b"] {
+        engine.query(&format!(
+            "CREATE TABLE lab.{name} (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k"
+        ));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number % 3, number FROM numbers(30)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create", "--table", "lab.*"]);
+    engine.query("DROP DATABASE lab");
+    let restore = ["restore", "latest", "--yes"];
+    for (call, nth) in
+        [("linkat", 3), ("renameat,renameat2", 3), ("renameat,renameat2", 4), ("sendto,write,writev", 40)]
+    {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
+        chsnap.under(strace, &restore).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("strace runs");
+        bystanders.check(&format!("killed at {call} {nth}"));
+        chsnap.json(0, &["drill"]);
+        bystanders.check("drill");
+        chsnap.json(0, &restore);
+        bystanders.check("restore");
+        chsnap.json(0, &["restore", "latest", "--all", "--replace", "--yes"]);
+        bystanders.check("replace");
+        engine.query("ALTER TABLE lab.a DROP PARTITION 1");
+        chsnap.json(0, &["restore", "latest", "--partition", "1", "--yes"]);
+        bystanders.check("partition");
         engine.query("DROP DATABASE lab");
-        let restore = ["restore", "latest", "--yes"];
-        for (call, nth) in [("linkat", 3), ("renameat,renameat2", 3), ("renameat,renameat2", 4), ("sendto,write,writev", 40)] {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")]);
-            chsnap.under(strace, &restore).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("strace runs");
-            bystanders.check(&format!("killed at {call} {nth}"));
-            chsnap.json(0, &["drill"]);
-            bystanders.check("drill");
-            chsnap.json(0, &restore);
-            bystanders.check("restore");
-            chsnap.json(0, &["restore", "latest", "--all", "--replace", "--yes"]);
-            bystanders.check("replace");
-            engine.query("ALTER TABLE lab.a DROP PARTITION 1");
-            chsnap.json(0, &["restore", "latest", "--partition", "1", "--yes"]);
-            bystanders.check("partition");
-            engine.query("DROP DATABASE lab");
-        }
-        bystanders.come_back(&engine);
     }
+    bystanders.come_back(&engine);
 }
 
 #[test]
@@ -671,78 +738,80 @@ fn a_detached_database_keeps_the_uuids_of_its_views() {
     assert_eq!(engine.query("SELECT one FROM c.x"), "1");
 }
 
-both_engines! {
-    fn rows_inserted_at_the_moment_of_a_replacement_are_reported(engine: Engine) {
-        let engine = Arc::new(engine);
-        engine.query("CREATE DATABASE lab");
-        // As on a server; the embedded engine removes replaced parts at once.
-        let settings = if engine.kind() == Kind::V26 { " SETTINGS old_parts_lifetime = 480" } else { "" };
-        engine.query(&format!("CREATE TABLE lab.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k{settings}"));
+#[apply(both_engines)]
+fn rows_inserted_at_the_moment_of_a_replacement_are_reported(engine: Engine) {
+    let engine = Arc::new(engine);
+    engine.query("CREATE DATABASE lab");
+    // As on a server; the embedded engine removes replaced parts at once.
+    let settings = if engine.kind() == Kind::V26 { " SETTINGS old_parts_lifetime = 480" } else { "" };
+    engine.query(&format!(
+        "CREATE TABLE lab.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k{settings}"
+    ));
+    for partition in 0..3 {
+        engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(100)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let rows = || engine.query("SELECT p, count() FROM lab.t GROUP BY p ORDER BY p");
+    let change = || {
         for partition in 0..3 {
-            engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(100)"));
+            engine.query(&format!("ALTER TABLE lab.t DROP PARTITION ID '{partition}'"));
+            engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(50)"));
         }
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        let rows = || engine.query("SELECT p, count() FROM lab.t GROUP BY p ORDER BY p");
-        let change = || {
-            for partition in 0..3 {
-                engine.query(&format!("ALTER TABLE lab.t DROP PARTITION ID '{partition}'"));
-                engine.query(&format!("INSERT INTO lab.t SELECT {partition}, number FROM numbers(50)"));
-            }
-        };
-        let restore = ["restore", "latest", "--table", "lab.t", "--data-only", "--replace", "--yes"];
+    };
+    let restore = ["restore", "latest", "--table", "lab.t", "--data-only", "--replace", "--yes"];
+    change();
+    let plan = chsnap.expect(0, &[&restore[..], &["--dry-run"]].concat()).stdout;
+    assert!(plan.contains("rows inserted into a partition at the moment at which it is replaced are lost"), "{plan}");
+    let report = chsnap.json(0, &restore);
+    assert_eq!((report["warnings"].as_array().map(Vec::len), rows().as_str()), (Some(0), "0\t100\n1\t100\n2\t100"));
+    // Into the partition that is about to be replaced, and into one that comes later.
+    for (target, exit) in [(1, 3), (2, 1)] {
         change();
-        let plan = chsnap.expect(0, &[&restore[..], &["--dry-run"]].concat()).stdout;
-        assert!(plan.contains("rows inserted into a partition at the moment at which it is replaced are lost"), "{plan}");
-        let report = chsnap.json(0, &restore);
-        assert_eq!((report["warnings"].as_array().map(Vec::len), rows().as_str()), (Some(0), "0\t100\n1\t100\n2\t100"));
-        // Into the partition that is about to be replaced, and into one that comes later.
-        for (target, exit) in [(1, 3), (2, 1)] {
-            change();
-            let server = Arc::downgrade(&engine);
-            let front = Front::start(&engine.url(), move |sql| {
-                if sql.contains("REPLACE PARTITION ID '1'") {
-                    let engine = server.upgrade().expect("it runs");
-                    engine.query(&format!("INSERT INTO lab.t SELECT {target}, number FROM numbers(7)"));
-                }
-                Reply::Same
-            });
-            let run = chsnap.clone().url(front.url()).run(&[&["--json"][..], &restore].concat());
-            assert_eq!(run.code, exit, "{}{}", run.stdout, run.stderr);
-            let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
-            if target == 1 {
-                let warning = &report["warning_list"][0];
-                assert_eq!(warning["kind"], "insert_replaced", "{report:#}");
-                let message = warning["message"].as_str().expect("text");
-                assert!(message.contains("7 rows were inserted") && message.contains("partition 1"), "{message}");
-                assert_eq!(rows(), "0\t100\n1\t100\n2\t100");
-            } else {
-                let reason = report["tables"][0]["reason"].as_str().expect("text");
-                assert!(reason.contains("is new; 2 partitions before this one"), "{reason}");
-                assert_eq!(rows(), "0\t100\n1\t100\n2\t57");
+        let server = Arc::downgrade(&engine);
+        let front = Front::start(&engine.url(), move |sql| {
+            if sql.contains("REPLACE PARTITION ID '1'") {
+                let engine = server.upgrade().expect("it runs");
+                engine.query(&format!("INSERT INTO lab.t SELECT {target}, number FROM numbers(7)"));
             }
-            assert_eq!(engine.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "1");
+            Reply::Same
+        });
+        let run = chsnap.clone().url(front.url()).run(&[&["--json"][..], &restore].concat());
+        assert_eq!(run.code, exit, "{}{}", run.stdout, run.stderr);
+        let report: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        if target == 1 {
+            let warning = &report["warning_list"][0];
+            assert_eq!(warning["kind"], "insert_replaced", "{report:#}");
+            let message = warning["message"].as_str().expect("text");
+            assert!(message.contains("7 rows were inserted") && message.contains("partition 1"), "{message}");
+            assert_eq!(rows(), "0\t100\n1\t100\n2\t100");
+        } else {
+            let reason = report["tables"][0]["reason"].as_str().expect("text");
+            assert!(reason.contains("is new; 2 partitions before this one"), "{reason}");
+            assert_eq!(rows(), "0\t100\n1\t100\n2\t57");
         }
+        assert_eq!(engine.query("SELECT count() FROM system.tables WHERE database = 'lab'"), "1");
     }
+}
 
-    fn parts_that_were_detached_and_attached_again_are_the_same_data(engine: Engine) {
-        engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
-        engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(20)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("ALTER TABLE default.t DETACH PARTITION 1");
-        engine.query("ALTER TABLE default.t ATTACH PARTITION 1");
-        let parts = || engine.query("SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name");
-        let before = parts();
-        let report = chsnap.run(&["--json", "restore", "latest", "--yes"]);
-        assert!(matches!(report.code, 0 | 3), "{}{}", report.stdout, report.stderr);
-        assert_eq!(parts(), before, "without a selection nothing is replaced");
-        // Part of it gone, the rest stays without a selection, too.
-        engine.query("ALTER TABLE default.t DROP PARTITION 1");
-        let before = parts();
-        chsnap.json(3, &["restore", "latest", "--yes"]);
-        assert_eq!(parts(), before);
-    }
+#[apply(both_engines)]
+fn parts_that_were_detached_and_attached_again_are_the_same_data(engine: Engine) {
+    engine.query("CREATE TABLE default.t (p UInt8, k UInt64) ENGINE = MergeTree PARTITION BY p ORDER BY k");
+    engine.query("INSERT INTO default.t SELECT number % 2, number FROM numbers(20)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("ALTER TABLE default.t DETACH PARTITION 1");
+    engine.query("ALTER TABLE default.t ATTACH PARTITION 1");
+    let parts = || engine.query("SELECT name FROM system.parts WHERE active AND table = 't' ORDER BY name");
+    let before = parts();
+    let report = chsnap.run(&["--json", "restore", "latest", "--yes"]);
+    assert!(matches!(report.code, 0 | 3), "{}{}", report.stdout, report.stderr);
+    assert_eq!(parts(), before, "without a selection nothing is replaced");
+    // Part of it gone, the rest stays without a selection, too.
+    engine.query("ALTER TABLE default.t DROP PARTITION 1");
+    let before = parts();
+    chsnap.json(3, &["restore", "latest", "--yes"]);
+    assert_eq!(parts(), before);
 }
 
 #[test]

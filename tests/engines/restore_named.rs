@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, Options, both_engines};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::support::{path_of, repository};
 
 fn table<'a>(report: &'a Value, name: &str) -> &'a Value {
@@ -82,45 +82,47 @@ fn a_ttl_that_a_restore_left_out_is_named_by_doctor_and_diff_until_it_is_back() 
     assert_eq!(check(&chsnap, "ttl"), None);
 }
 
-both_engines! {
-    fn a_view_that_is_named_is_replaced_by_permission_and_never_lost(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
-        engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("CREATE VIEW lab.v AS SELECT k FROM lab.t");
-        engine.query("CREATE VIEW lab.w AS SELECT k FROM lab.u");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        for (view, select) in [("v", "SELECT k + 1 AS k FROM lab.t"), ("w", "SELECT k + 2 AS k FROM lab.t")] {
-            engine.query(&format!("DROP TABLE lab.{view}"));
-            engine.query(&format!("CREATE VIEW lab.{view} AS {select}"));
-        }
-        let sum = |view: &str| engine.query(&format!("SELECT sum(k) FROM lab.{view}"));
-        let views = || engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND engine = 'View'");
-        // Not without permission, and not where it is not named.
-        for arguments in [&["--table", "lab.v"][..], &["--all", "--replace"]] {
-            let report = chsnap.json(3, &[&["restore", "latest", "--yes"], arguments].concat());
-            assert_eq!((&table(&report, "v")["state"], sum("v")), (&"present".into(), "55".to_owned()), "{report:#}");
-        }
-        let replace = ["restore", "latest", "--yes", "--replace", "--table"];
-        let plan = chsnap.expect(0, &["restore", "latest", "--replace", "--table", "lab.v", "--dry-run"]).stdout;
-        assert!(plan.contains("REPLACE the view") && plan.contains("LOSES another definition"), "{plan}");
-        let report = chsnap.json(0, &[&replace[..], &["lab.v"]].concat());
-        assert_eq!((&table(&report, "v")["state"], sum("v")), (&"replaced".into(), "45".to_owned()), "{report:#}");
-        assert_eq!(views(), "2", "the old one is gone");
-        // What it reads has gone: the one that is there stays.
-        engine.query("DROP TABLE lab.u");
-        let report = chsnap.json(3, &[&replace[..], &["lab.w"]].concat());
-        assert_eq!((&table(&report, "w")["state"], sum("w")), (&"present".into(), "65".to_owned()), "{report:#}");
-        assert!(table(&report, "w")["warnings"].to_string().contains("its source lab.u is not on the server"), "{report:#}");
-        assert_eq!(views(), "2");
-        engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
-        let report = chsnap.json(0, &[&replace[..], &["lab.w", "--keep-replaced"]].concat());
-        let kept = table(&report, "w")["replaced_table"].clone();
-        let kept = kept["table"].as_str().unwrap_or_else(|| panic!("{report:#}"));
-        assert_eq!((sum("w"), sum(&format!("`{kept}`"))), ("0".to_owned(), "65".to_owned()));
+#[apply(both_engines)]
+fn a_view_that_is_named_is_replaced_by_permission_and_never_lost(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+    engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("CREATE VIEW lab.v AS SELECT k FROM lab.t");
+    engine.query("CREATE VIEW lab.w AS SELECT k FROM lab.u");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for (view, select) in [("v", "SELECT k + 1 AS k FROM lab.t"), ("w", "SELECT k + 2 AS k FROM lab.t")] {
+        engine.query(&format!("DROP TABLE lab.{view}"));
+        engine.query(&format!("CREATE VIEW lab.{view} AS {select}"));
     }
+    let sum = |view: &str| engine.query(&format!("SELECT sum(k) FROM lab.{view}"));
+    let views = || engine.query("SELECT count() FROM system.tables WHERE database = 'lab' AND engine = 'View'");
+    // Not without permission, and not where it is not named.
+    for arguments in [&["--table", "lab.v"][..], &["--all", "--replace"]] {
+        let report = chsnap.json(3, &[&["restore", "latest", "--yes"], arguments].concat());
+        assert_eq!((&table(&report, "v")["state"], sum("v")), (&"present".into(), "55".to_owned()), "{report:#}");
+    }
+    let replace = ["restore", "latest", "--yes", "--replace", "--table"];
+    let plan = chsnap.expect(0, &["restore", "latest", "--replace", "--table", "lab.v", "--dry-run"]).stdout;
+    assert!(plan.contains("REPLACE the view") && plan.contains("LOSES another definition"), "{plan}");
+    let report = chsnap.json(0, &[&replace[..], &["lab.v"]].concat());
+    assert_eq!((&table(&report, "v")["state"], sum("v")), (&"replaced".into(), "45".to_owned()), "{report:#}");
+    assert_eq!(views(), "2", "the old one is gone");
+    // What it reads has gone: the one that is there stays.
+    engine.query("DROP TABLE lab.u");
+    let report = chsnap.json(3, &[&replace[..], &["lab.w"]].concat());
+    assert_eq!((&table(&report, "w")["state"], sum("w")), (&"present".into(), "65".to_owned()), "{report:#}");
+    assert!(
+        table(&report, "w")["warnings"].to_string().contains("its source lab.u is not on the server"),
+        "{report:#}"
+    );
+    assert_eq!(views(), "2");
+    engine.query("CREATE TABLE lab.u (k UInt64) ENGINE = MergeTree ORDER BY k");
+    let report = chsnap.json(0, &[&replace[..], &["lab.w", "--keep-replaced"]].concat());
+    let kept = table(&report, "w")["replaced_table"].clone();
+    let kept = kept["table"].as_str().unwrap_or_else(|| panic!("{report:#}"));
+    assert_eq!((sum("w"), sum(&format!("`{kept}`"))), ("0".to_owned(), "65".to_owned()));
 }
 
 #[test]
@@ -160,63 +162,67 @@ fn tables_that_a_killed_restore_left_held_are_named_by_doctor() {
     assert_eq!(engine.query("SELECT count() FROM lab.a"), "10");
 }
 
-both_engines! {
-    fn a_restore_whose_only_table_is_not_made_has_failed(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        for name in ["a", "b"] {
-            engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(10)"));
-        }
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("DETACH TABLE lab.a");
-        let report = restore_nothing(&chsnap, &["--table", "lab.a"]);
-        assert_eq!((&table(&report, "a")["state"], &table(&report, "a")["reason_kind"]), (&"skipped".into(), &"skipped".into()));
-        // Of two tables one is there: something stays, and differs from what was asked for.
-        chsnap.json(3, &["restore", "latest", "--table", "lab.*", "--yes"]);
-        engine.query("ATTACH TABLE lab.a");
-        assert_eq!(engine.query("SELECT count() FROM lab.a"), "10");
+#[apply(both_engines)]
+fn a_restore_whose_only_table_is_not_made_has_failed(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    for name in ["a", "b"] {
+        engine.query(&format!("CREATE TABLE lab.{name} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.{name} SELECT number FROM numbers(10)"));
     }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("DETACH TABLE lab.a");
+    let report = restore_nothing(&chsnap, &["--table", "lab.a"]);
+    assert_eq!(
+        (&table(&report, "a")["state"], &table(&report, "a")["reason_kind"]),
+        (&"skipped".into(), &"skipped".into())
+    );
+    // Of two tables one is there: something stays, and differs from what was asked for.
+    chsnap.json(3, &["restore", "latest", "--table", "lab.*", "--yes"]);
+    engine.query("ATTACH TABLE lab.a");
+    assert_eq!(engine.query("SELECT count() FROM lab.a"), "10");
+}
 
-    fn several_restores_at_once_make_a_database_that_is_missing(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        for number in 0..3 {
-            engine.query(&format!("CREATE TABLE lab.t{number} (k UInt64) ENGINE = MergeTree ORDER BY k"));
-            engine.query(&format!("INSERT INTO lab.t{number} SELECT number FROM numbers(10)"));
-        }
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        for round in 0..3 {
-            let database = format!("copy{round}");
-            thread::scope(|scope| {
-                for number in 0..3 {
-                    let (chsnap, rename) = (&chsnap, format!("lab.t{number}={database}.t{number}"));
-                    scope.spawn(move || chsnap.json(0, &["restore", "latest", "--rename", &rename, "--yes"]));
-                }
-            });
+#[apply(both_engines)]
+fn several_restores_at_once_make_a_database_that_is_missing(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    for number in 0..3 {
+        engine.query(&format!("CREATE TABLE lab.t{number} (k UInt64) ENGINE = MergeTree ORDER BY k"));
+        engine.query(&format!("INSERT INTO lab.t{number} SELECT number FROM numbers(10)"));
+    }
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    for round in 0..3 {
+        let database = format!("copy{round}");
+        thread::scope(|scope| {
             for number in 0..3 {
-                assert_eq!(engine.query(&format!("SELECT count() FROM {database}.t{number}")), "10");
+                let (chsnap, rename) = (&chsnap, format!("lab.t{number}={database}.t{number}"));
+                scope.spawn(move || chsnap.json(0, &["restore", "latest", "--rename", &rename, "--yes"]));
             }
+        });
+        for number in 0..3 {
+            assert_eq!(engine.query(&format!("SELECT count() FROM {database}.t{number}")), "10");
         }
     }
+}
 
-    fn a_table_is_restored_into_the_servers_own_database(engine: Engine) {
-        engine.query("CREATE DATABASE lab");
-        engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
-        engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        let plan = chsnap.json(0, &["restore", "latest", "--rename", "lab.t=system.chsnap_t", "--dry-run"]);
-        assert_eq!(plan["databases"].as_array().map(Vec::len), Some(0), "{plan:#}");
-        let run = chsnap.run(&["--json", "restore", "latest", "--rename", "lab.t=system.chsnap_t", "--yes"]);
-        assert!(!run.stdout.contains("database system could not be made"), "{}", run.stdout);
-        if run.code == 0 {
-            assert_eq!(engine.query("SELECT count() FROM system.chsnap_t"), "10");
-        }
-        // A table of the server's own is never overwritten.
-        assert_ne!(chsnap.run(&["restore", "latest", "--rename", "lab.t=system.one", "--replace", "--yes"]).code, 0);
-        assert_eq!(engine.query("SELECT count() FROM system.one"), "1");
+#[apply(both_engines)]
+fn a_table_is_restored_into_the_servers_own_database(engine: Engine) {
+    engine.query("CREATE DATABASE lab");
+    engine.query("CREATE TABLE lab.t (k UInt64) ENGINE = MergeTree ORDER BY k");
+    engine.query("INSERT INTO lab.t SELECT number FROM numbers(10)");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let plan = chsnap.json(0, &["restore", "latest", "--rename", "lab.t=system.chsnap_t", "--dry-run"]);
+    assert_eq!(plan["databases"].as_array().map(Vec::len), Some(0), "{plan:#}");
+    let run = chsnap.run(&["--json", "restore", "latest", "--rename", "lab.t=system.chsnap_t", "--yes"]);
+    assert!(!run.stdout.contains("database system could not be made"), "{}", run.stdout);
+    if run.code == 0 {
+        assert_eq!(engine.query("SELECT count() FROM system.chsnap_t"), "10");
     }
+    // A table of the server's own is never overwritten.
+    assert_ne!(chsnap.run(&["restore", "latest", "--rename", "lab.t=system.one", "--replace", "--yes"]).code, 0);
+    assert_eq!(engine.query("SELECT count() FROM system.one"), "1");
 }
 
 #[test]

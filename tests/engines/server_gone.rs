@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::chsnap_command::{Chsnap, Run};
-use crate::engine::{Engine, Kind, both_engines};
+use crate::engine::{Engine, Kind, apply, both_engines, rstest};
 use crate::support::{expected, found, load, path_of, repository, shadows};
 use crate::tree::{Tree, tree};
 
@@ -94,58 +94,60 @@ impl World {
     }
 }
 
-both_engines! {
-    fn killed_in_a_freeze_and_restarted_the_next_run_converges(engine: Engine) {
-        let mut world = World::new(engine);
-        world.create_without_end();
-        world.restart();
-        world.check_that_the_next_run_converges();
+#[apply(both_engines)]
+fn killed_in_a_freeze_and_restarted_the_next_run_converges(engine: Engine) {
+    let mut world = World::new(engine);
+    world.create_without_end();
+    world.restart();
+    world.check_that_the_next_run_converges();
+}
+#[apply(both_engines)]
+fn killed_in_a_freeze_and_gone_for_good_everything_else_goes_on(engine: Engine) {
+    let mut world = World::new(engine);
+    world.create_without_end();
+    let shadow = shadows(&world.engine);
+    let server = tree(world.engine.data_path());
+    let intents = world.intents();
+    let run = world.chsnap.expect(1, &["create"]);
+    assert!(run.stderr.contains("cannot reach ClickHouse") && run.stderr.contains("hint: "), "{}", run.stderr);
+    assert_eq!(world.intents(), intents);
+    // What needs no server works, and gc says what it leaves and why.
+    assert_eq!(world.chsnap.json(0, &["list"])["snapshots"].as_array().map(Vec::len), Some(2));
+    world.chsnap.json(0, &["show", "latest"]);
+    for _ in 0..2 {
+        let emptied = world.chsnap.json(3, &["gc"]);
+        let warning = emptied["warnings"][0].as_str().expect("a warning");
+        assert!(warning.contains(&format!("shadow/{}", shadow[0])), "{warning}");
     }
-    fn killed_in_a_freeze_and_gone_for_good_everything_else_goes_on(engine: Engine) {
-        let mut world = World::new(engine);
-        world.create_without_end();
-        let shadow = shadows(&world.engine);
-        let server = tree(world.engine.data_path());
-        let intents = world.intents();
-        let run = world.chsnap.expect(1, &["create"]);
-        assert!(run.stderr.contains("cannot reach ClickHouse") && run.stderr.contains("hint: "), "{}", run.stderr);
-        assert_eq!(world.intents(), intents);
-        // What needs no server works, and gc says what it leaves and why.
-        assert_eq!(world.chsnap.json(0, &["list"])["snapshots"].as_array().map(Vec::len), Some(2));
-        world.chsnap.json(0, &["show", "latest"]);
-        for _ in 0..2 {
-            let emptied = world.chsnap.json(3, &["gc"]);
-            let warning = emptied["warnings"][0].as_str().expect("a warning");
-            assert!(warning.contains(&format!("shadow/{}", shadow[0])), "{warning}");
-        }
-        world.check();
-        world.chsnap.json(0, &["rm", "latest"]);
-        world.chsnap.json(0, &["undo"]);
-        world.check();
-        world.chsnap.json(0, &["rm", "latest"]);
-        world.chsnap.json(3, &["gc"]);
-        let left = tree(&world.chsnap.repo().join("snapshots"));
-        assert!(left.len() < world.older.len() && left.iter().all(|(path, node)| world.older.get(path) == Some(node)));
-        assert_eq!(world.intents(), intents, "the word of the freeze stays");
-        assert_eq!(tree(world.engine.data_path()), server, "nothing of the server is touched, its shadow neither");
-    }
-    fn restarted_after_chsnap_was_killed_the_next_run_converges(engine: Engine) {
-        let mut world = World::new(engine);
-        let mut child = world.create_in_its_freeze();
-        child.kill().expect("killed");
-        child.wait().expect("ended");
-        world.restart();
-        world.check();
-        world.check_that_the_next_run_converges();
-    }
-    fn freezing_on_after_chsnap_was_killed_the_next_run_converges(engine: Engine) {
-        let world = World::new(engine);
-        let mut child = world.create_in_its_freeze();
-        child.kill().expect("killed");
-        child.wait().expect("ended");
-        // It has to wait for a freeze without a client, or to stop it.
-        world.check_that_the_next_run_converges();
-        std::thread::sleep(Duration::from_secs(1));
-        assert_eq!(shadows(&world.engine), [""; 0], "nothing comes back");
-    }
+    world.check();
+    world.chsnap.json(0, &["rm", "latest"]);
+    world.chsnap.json(0, &["undo"]);
+    world.check();
+    world.chsnap.json(0, &["rm", "latest"]);
+    world.chsnap.json(3, &["gc"]);
+    let left = tree(&world.chsnap.repo().join("snapshots"));
+    assert!(left.len() < world.older.len() && left.iter().all(|(path, node)| world.older.get(path) == Some(node)));
+    assert_eq!(world.intents(), intents, "the word of the freeze stays");
+    assert_eq!(tree(world.engine.data_path()), server, "nothing of the server is touched, its shadow neither");
+}
+#[apply(both_engines)]
+fn restarted_after_chsnap_was_killed_the_next_run_converges(engine: Engine) {
+    let mut world = World::new(engine);
+    let mut child = world.create_in_its_freeze();
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    world.restart();
+    world.check();
+    world.check_that_the_next_run_converges();
+}
+#[apply(both_engines)]
+fn freezing_on_after_chsnap_was_killed_the_next_run_converges(engine: Engine) {
+    let world = World::new(engine);
+    let mut child = world.create_in_its_freeze();
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    // It has to wait for a freeze without a client, or to stop it.
+    world.check_that_the_next_run_converges();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(shadows(&world.engine), [""; 0], "nothing comes back");
 }

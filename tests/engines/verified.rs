@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::both_engines;
-use crate::engine::{Engine, Kind, Options};
+use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::strace::Dice;
 use crate::support::{escaped, load, path_of, repository};
 use crate::tree::tree;
@@ -54,44 +53,49 @@ fn load_more(engine: &Engine) {
     }
 }
 
-both_engines! {
-    fn no_damage_is_invented_and_fingerprints_are_the_servers(engine: Engine) {
-        load_more(&engine);
-        engine.query("SYSTEM STOP MERGES");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        engine.query("INSERT INTO lab.plain SELECT number FROM numbers(10)");
-        let created = chsnap.json(0, &["create"]);
-        // Made with a warning and sound all the same.
-        engine.query("CREATE TABLE lab.logged (k UInt8) ENGINE = Log");
-        engine.query("INSERT INTO lab.logged VALUES (1)");
-        chsnap.json(3, &["create", "--dump-limit", "0"]);
-        for level in ["structure", "size", "data"] {
-            let document = chsnap.json(0, &["verify", "--level", level]);
-            assert_eq!((&document["damage"], &document["warnings"]), (&Value::Array(Vec::new()), &Value::Array(Vec::new())));
-            assert_eq!((&document["checked"]["snapshots"], &document["checked"]["unverifiable_parts"]), (&3.into(), &0.into()));
-        }
-        let document = chsnap.json(0, &["verify", "--level", "data", created["id"].as_str().expect("an id")]);
-        assert_eq!((&document["checked"]["parts"], &document["checked"]["files"]), (&created["parts"], &created["files"]));
-        assert_eq!(document["checked"]["bytes"], created["apparent_bytes"]);
-        chsnap.json(0, &["show", "latest"]);
-        // What verify holds the bytes against is what the server has.
-        let listing = fs::read(path_of(&chsnap, &created).join("parts.jsonl.zst")).expect("a listing");
-        let listing = String::from_utf8(zstd::decode_all(listing.as_slice()).expect("zstd")).expect("text");
-        let mut compared = 0;
-        for line in listing.lines() {
-            let part: Value = serde_json::from_str(line).expect("JSON");
-            let (table, name) = (text(&part["table"]), text(&part["part"]));
-            if engine.kind() == Kind::V26 && part["database"] == "lab" {
-                let hash = engine.query(&format!(
-                    "SELECT hash_of_all_files FROM system.parts WHERE active AND database = 'lab' AND table = '{table}' AND name = '{name}'"
-                ));
-                assert_eq!(part["fingerprint"], hash.as_str(), "{table} {name}");
-                compared += 1;
-            }
-        }
-        assert!(compared > 10 || engine.kind() == Kind::V18, "{compared}");
+#[apply(both_engines)]
+fn no_damage_is_invented_and_fingerprints_are_the_servers(engine: Engine) {
+    load_more(&engine);
+    engine.query("SYSTEM STOP MERGES");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    engine.query("INSERT INTO lab.plain SELECT number FROM numbers(10)");
+    let created = chsnap.json(0, &["create"]);
+    // Made with a warning and sound all the same.
+    engine.query("CREATE TABLE lab.logged (k UInt8) ENGINE = Log");
+    engine.query("INSERT INTO lab.logged VALUES (1)");
+    chsnap.json(3, &["create", "--dump-limit", "0"]);
+    for level in ["structure", "size", "data"] {
+        let document = chsnap.json(0, &["verify", "--level", level]);
+        assert_eq!(
+            (&document["damage"], &document["warnings"]),
+            (&Value::Array(Vec::new()), &Value::Array(Vec::new()))
+        );
+        assert_eq!(
+            (&document["checked"]["snapshots"], &document["checked"]["unverifiable_parts"]),
+            (&3.into(), &0.into())
+        );
     }
+    let document = chsnap.json(0, &["verify", "--level", "data", created["id"].as_str().expect("an id")]);
+    assert_eq!((&document["checked"]["parts"], &document["checked"]["files"]), (&created["parts"], &created["files"]));
+    assert_eq!(document["checked"]["bytes"], created["apparent_bytes"]);
+    chsnap.json(0, &["show", "latest"]);
+    // What verify holds the bytes against is what the server has.
+    let listing = fs::read(path_of(&chsnap, &created).join("parts.jsonl.zst")).expect("a listing");
+    let listing = String::from_utf8(zstd::decode_all(listing.as_slice()).expect("zstd")).expect("text");
+    let mut compared = 0;
+    for line in listing.lines() {
+        let part: Value = serde_json::from_str(line).expect("JSON");
+        let (table, name) = (text(&part["table"]), text(&part["part"]));
+        if engine.kind() == Kind::V26 && part["database"] == "lab" {
+            let hash = engine.query(&format!(
+                "SELECT hash_of_all_files FROM system.parts WHERE active AND database = 'lab' AND table = '{table}' AND name = '{name}'"
+            ));
+            assert_eq!(part["fingerprint"], hash.as_str(), "{table} {name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 10 || engine.kind() == Kind::V18, "{compared}");
 }
 
 /// What the server says of a table's bytes: whether all is well. 18.16 checks no MergeTree table (`CHECK TABLE` of those
@@ -107,55 +111,60 @@ fn check_table(engine: &Engine, table: &str) -> bool {
     }
 }
 
-both_engines! {
-    fn the_server_agrees_about_what_is_damaged_and_what_is_not(engine: Engine) {
-        load_more(&engine);
-        engine.query("SYSTEM STOP MERGES");
-        let chsnap = repository(&engine);
-        let created = chsnap.json(0, &["create"]);
-        let snapshot = path_of(&chsnap, &created);
-        let (mut dice, seed) = Dice::new("damage");
-        let tables: Vec<String> = engine
-            .query("SELECT DISTINCT table FROM system.parts WHERE active AND database = 'lab'")
-            .lines().map(str::to_owned).collect();
-        for table in &tables {
-            let is_damaged = |level| {
-                let pattern = format!("lab.{}", table.replace('`', "?"));
-                let run = chsnap.run(&["--progress", "none", "verify", "--level", level, "--table", &pattern]);
-                match run.code {
-                    0 => false,
-                    // Below `data` no byte is read, and what `data` found before is named.
-                    3 if run.stderr.contains("noted as damaged by an earlier check") => false,
-                    12 => true,
-                    code => panic!("{code}: {}", run.stderr),
-                }
-            };
-            assert!(!is_damaged("data") && check_table(&engine, table), "{table} is sound; {seed}");
-            // Bytes of a column, in place: the live part has them too, for it is one inode.
-            let files: Vec<PathBuf> = data_files(&snapshot).into_iter()
-                .filter(|path| path.starts_with(Path::new("lab").join(escaped(table))) && path.extension().is_some_and(|e| e == "bin")).collect();
-            if files.is_empty() {
-                continue;
+#[apply(both_engines)]
+fn the_server_agrees_about_what_is_damaged_and_what_is_not(engine: Engine) {
+    load_more(&engine);
+    engine.query("SYSTEM STOP MERGES");
+    let chsnap = repository(&engine);
+    let created = chsnap.json(0, &["create"]);
+    let snapshot = path_of(&chsnap, &created);
+    let (mut dice, seed) = Dice::new("damage");
+    let tables: Vec<String> = engine
+        .query("SELECT DISTINCT table FROM system.parts WHERE active AND database = 'lab'")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    for table in &tables {
+        let is_damaged = |level| {
+            let pattern = format!("lab.{}", table.replace('`', "?"));
+            let run = chsnap.run(&["--progress", "none", "verify", "--level", level, "--table", &pattern]);
+            match run.code {
+                0 => false,
+                // Below `data` no byte is read, and what `data` found before is named.
+                3 if run.stderr.contains("noted as damaged by an earlier check") => false,
+                12 => true,
+                code => panic!("{code}: {}", run.stderr),
             }
-            let path = snapshot.join("data").join(&files[dice.below(files.len())]);
-            let sound = fs::read(&path).expect("read");
-            let mut spoilt = sound.clone();
-            let at = dice.below(spoilt.len());
-            spoilt[at] ^= 1 << dice.below(8);
-            fs::write(&path, &spoilt).expect("written");
-            assert!(is_damaged("data") && !is_damaged("size"), "{}: {seed}", path.display());
-            // 18.16 has no check of these tables, and a SELECT there did not notice all damage.
-            let is_seen = !check_table(&engine, table);
-            assert!(is_seen || engine.kind() == Kind::V18, "{} byte {at}: {seed}", path.display());
-            let document = chsnap.json(12, &["verify", "--level", "data"]);
-            assert_eq!(document["damage"].as_array().map(Vec::len), Some(1), "{document}");
-            assert_eq!(document["damage"][0]["path"], path.to_str().expect("a text"), "{seed}");
-            assert_eq!(document["damage"][0]["linked_outside"], true);
-            fs::write(&path, &sound).expect("written");
-            assert!(!is_damaged("data") && check_table(&engine, table), "{table} is sound again; {seed}");
+        };
+        assert!(!is_damaged("data") && check_table(&engine, table), "{table} is sound; {seed}");
+        // Bytes of a column, in place: the live part has them too, for it is one inode.
+        let files: Vec<PathBuf> = data_files(&snapshot)
+            .into_iter()
+            .filter(|path| {
+                path.starts_with(Path::new("lab").join(escaped(table))) && path.extension().is_some_and(|e| e == "bin")
+            })
+            .collect();
+        if files.is_empty() {
+            continue;
         }
-        assert!(tables.len() >= 5, "{tables:?}");
+        let path = snapshot.join("data").join(&files[dice.below(files.len())]);
+        let sound = fs::read(&path).expect("read");
+        let mut spoilt = sound.clone();
+        let at = dice.below(spoilt.len());
+        spoilt[at] ^= 1 << dice.below(8);
+        fs::write(&path, &spoilt).expect("written");
+        assert!(is_damaged("data") && !is_damaged("size"), "{}: {seed}", path.display());
+        // 18.16 has no check of these tables, and a SELECT there did not notice all damage.
+        let is_seen = !check_table(&engine, table);
+        assert!(is_seen || engine.kind() == Kind::V18, "{} byte {at}: {seed}", path.display());
+        let document = chsnap.json(12, &["verify", "--level", "data"]);
+        assert_eq!(document["damage"].as_array().map(Vec::len), Some(1), "{document}");
+        assert_eq!(document["damage"][0]["path"], path.to_str().expect("a text"), "{seed}");
+        assert_eq!(document["damage"][0]["linked_outside"], true);
+        fs::write(&path, &sound).expect("written");
+        assert!(!is_damaged("data") && check_table(&engine, table), "{table} is sound again; {seed}");
     }
+    assert!(tables.len() >= 5, "{tables:?}");
 }
 
 /// Something done to a file of a snapshot, and the kind of damage that it is. `None` if it cannot be done to this one.
@@ -201,76 +210,77 @@ fn replace(path: &Path, bytes: &[u8]) {
     std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("an owner");
 }
 
-both_engines! {
-    fn random_damage_of_real_parts_is_found_and_repaired_from_another_snapshot(engine: Engine) {
-        load_more(&engine);
-        engine.query("SYSTEM STOP MERGES");
-        let chsnap = repository(&engine);
-        chsnap.json(0, &["create"]);
-        let created = chsnap.json(0, &["create"]);
-        let snapshot = path_of(&chsnap, &created);
-        let (mut dice, seed) = Dice::new("repair");
-        let files = data_files(&snapshot);
-        let mut expected: BTreeSet<(PathBuf, &str)> = BTreeSet::new();
-        let mut parts: BTreeSet<PathBuf> = BTreeSet::new();
-        for _ in 0..40 {
-            let path = &files[dice.below(files.len())];
-            // One thing a part, lest one hide the other.
-            if parts.insert(path.components().take(3).collect())
-                && let Some(kind) = spoil(&mut dice, &snapshot.join("data").join(path))
-            {
-                let path = if kind == "extra" { path.with_file_name("surplus.bin") } else { path.clone() };
-                expected.insert((snapshot.join("data").join(path), kind));
-            }
+#[apply(both_engines)]
+fn random_damage_of_real_parts_is_found_and_repaired_from_another_snapshot(engine: Engine) {
+    load_more(&engine);
+    engine.query("SYSTEM STOP MERGES");
+    let chsnap = repository(&engine);
+    chsnap.json(0, &["create"]);
+    let created = chsnap.json(0, &["create"]);
+    let snapshot = path_of(&chsnap, &created);
+    let (mut dice, seed) = Dice::new("repair");
+    let files = data_files(&snapshot);
+    let mut expected: BTreeSet<(PathBuf, &str)> = BTreeSet::new();
+    let mut parts: BTreeSet<PathBuf> = BTreeSet::new();
+    for _ in 0..40 {
+        let path = &files[dice.below(files.len())];
+        // One thing a part, lest one hide the other.
+        if parts.insert(path.components().take(3).collect())
+            && let Some(kind) = spoil(&mut dice, &snapshot.join("data").join(path))
+        {
+            let path = if kind == "extra" { path.with_file_name("surplus.bin") } else { path.clone() };
+            expected.insert((snapshot.join("data").join(path), kind));
         }
-        assert!(expected.len() > 5, "{expected:?}");
-        let document = chsnap.json(12, &["verify", "--level", "data"]);
-        let damage = document["damage"].as_array().expect("a list");
-        let found: BTreeSet<(PathBuf, &str)> = damage.iter().map(|one| (PathBuf::from(text(&one["path"])), text(&one["kind"]))).collect();
-        assert_eq!(found, expected, "{seed}");
-        for one in damage.iter().filter(|one| one["kind"] != "extra") {
-            assert!(one["intact"]["path"].is_string(), "{one}");
-        }
-        let document = chsnap.json(12, &["verify", "--level", "data", "--repair"]);
-        for one in document["damage"].as_array().expect("a list") {
-            let is_kept = matches!(text(&one["kind"]), "extra" | "type");
-            assert_eq!(one["repaired"], !is_kept, "{one}");
-        }
-        for (path, _) in expected.iter().filter(|(_, kind)| matches!(*kind, "extra" | "type")) {
-            if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.expect("removed by hand");
-        }
-        chsnap.run(&["verify", "--level", "data", "--repair"]);
-        chsnap.json(0, &["verify", "--level", "data"]);
-        for table in ["events", "rich", "plain"] {
-            assert!(check_table(&engine, table), "{table}");
-        }
+    }
+    assert!(expected.len() > 5, "{expected:?}");
+    let document = chsnap.json(12, &["verify", "--level", "data"]);
+    let damage = document["damage"].as_array().expect("a list");
+    let found: BTreeSet<(PathBuf, &str)> =
+        damage.iter().map(|one| (PathBuf::from(text(&one["path"])), text(&one["kind"]))).collect();
+    assert_eq!(found, expected, "{seed}");
+    for one in damage.iter().filter(|one| one["kind"] != "extra") {
+        assert!(one["intact"]["path"].is_string(), "{one}");
+    }
+    let document = chsnap.json(12, &["verify", "--level", "data", "--repair"]);
+    for one in document["damage"].as_array().expect("a list") {
+        let is_kept = matches!(text(&one["kind"]), "extra" | "type");
+        assert_eq!(one["repaired"], !is_kept, "{one}");
+    }
+    for (path, _) in expected.iter().filter(|(_, kind)| matches!(*kind, "extra" | "type")) {
+        if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.expect("removed by hand");
+    }
+    chsnap.run(&["verify", "--level", "data", "--repair"]);
+    chsnap.json(0, &["verify", "--level", "data"]);
+    for table in ["events", "rich", "plain"] {
+        assert!(check_table(&engine, table), "{table}");
     }
 }
 
-both_engines! {
-    fn a_part_that_was_found_damaged_is_frozen_and_not_linked_from_there(engine: Engine) {
-        load(&engine);
-        engine.query("SYSTEM STOP MERGES");
-        let chsnap = repository(&engine);
-        let first = chsnap.json(0, &["create"]);
-        let snapshot = path_of(&chsnap, &first);
-        let file = data_files(&snapshot).into_iter()
-            .find(|path| path.starts_with("lab/events/") && path.ends_with("id.bin")).expect("a file");
-        let path = snapshot.join("data").join(&file);
-        let sound = fs::read(&path).expect("read");
-        let mut spoilt = sound.clone();
-        spoilt[0] ^= 1;
-        fs::write(&path, &spoilt).expect("written");
-        chsnap.json(12, &["verify", "--level", "data"]);
-        let freezes = |chsnap: &Chsnap| {
-            let run = chsnap.expect(0, &["-v", "--json", "--progress", "none", "create"]);
-            run.stderr.lines().filter(|line| line.contains("FREEZE")).count()
-        };
-        assert_eq!(freezes(&chsnap), 1, "the partition of the damaged part");
-        fs::write(&path, &sound).expect("written");
-        chsnap.json(0, &["verify", "--level", "data"]);
-        assert_eq!(freezes(&chsnap), 0);
-    }
+#[apply(both_engines)]
+fn a_part_that_was_found_damaged_is_frozen_and_not_linked_from_there(engine: Engine) {
+    load(&engine);
+    engine.query("SYSTEM STOP MERGES");
+    let chsnap = repository(&engine);
+    let first = chsnap.json(0, &["create"]);
+    let snapshot = path_of(&chsnap, &first);
+    let file = data_files(&snapshot)
+        .into_iter()
+        .find(|path| path.starts_with("lab/events/") && path.ends_with("id.bin"))
+        .expect("a file");
+    let path = snapshot.join("data").join(&file);
+    let sound = fs::read(&path).expect("read");
+    let mut spoilt = sound.clone();
+    spoilt[0] ^= 1;
+    fs::write(&path, &spoilt).expect("written");
+    chsnap.json(12, &["verify", "--level", "data"]);
+    let freezes = |chsnap: &Chsnap| {
+        let run = chsnap.expect(0, &["-v", "--json", "--progress", "none", "create"]);
+        run.stderr.lines().filter(|line| line.contains("FREEZE")).count()
+    };
+    assert_eq!(freezes(&chsnap), 1, "the partition of the damaged part");
+    fs::write(&path, &sound).expect("written");
+    chsnap.json(0, &["verify", "--level", "data"]);
+    assert_eq!(freezes(&chsnap), 0);
 }
 
 #[test]
