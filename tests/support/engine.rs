@@ -34,6 +34,8 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use wait_timeout::ChildExt as _;
+
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -317,15 +319,11 @@ impl Engine {
         };
         // std can only send SIGKILL; the child is not reaped yet, so the pid is its own.
         let asked = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &child.id().to_string()]).status();
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while asked.as_ref().is_ok_and(std::process::ExitStatus::success) && Instant::now() < deadline {
-            if matches!(child.try_wait(), Ok(Some(_))) {
-                self.child = None;
-                return;
-            }
-            thread::sleep(POLL);
+        if asked.is_ok_and(|status| status.success()) && matches!(child.wait_timeout(STOP_DEADLINE), Ok(Some(_))) {
+            self.child = None;
+        } else {
+            self.kill();
         }
-        self.kill();
     }
 
     /// Ends it with SIGKILL.
