@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 /// The last signal that arrived; 0 before the first.
 static LAST: AtomicI32 = AtomicI32::new(0);
@@ -57,6 +57,15 @@ pub(super) fn end_at_once() {
         if let Err(error) = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, always) {
             tracing::warn!(%error, "the signal is not caught");
         }
+    }
+}
+
+/// Catches SIGCHLD, and does nothing then. If the process was started with that signal ignored, the kernel otherwise keeps
+/// no exit status of its children. Must precede the first wait with `wait_timeout`, whose handler calls whatever it
+/// replaced as a function, even the constant `SIG_IGN`.
+pub(super) fn catch_child_exits() {
+    if let Err(error) = signal_hook::flag::register(SIGCHLD, Arc::default()) {
+        tracing::warn!(%error, "SIGCHLD is not caught");
     }
 }
 

@@ -166,6 +166,23 @@ fn a_hook_that_hangs_is_ended_with_all_that_it_started() {
     assert!(state.is_empty() || state.contains(") Z "), "{state}");
 }
 
+/// As a program leaves it that does not wait for its own children: the kernel then keeps no exit status of them.
+#[test]
+fn the_outcome_of_a_hook_is_known_even_if_the_signal_of_its_end_is_ignored() {
+    let night = Night::new("");
+    let config = night.path("config.toml").display().to_string();
+    for (hook, expected) in [("exit 7", 1), ("sleep 0.1; exit 7", 1), ("true", 0), ("sleep 0.1", 0)] {
+        night.configure(&format!("[run]\nbefore = '{hook}'\nafter = 'true'\n"));
+        let mut ignoring = std::process::Command::new("env");
+        ignoring.arg("--ignore-signal=CHLD");
+        let arguments = ["--config", &config, "--progress", "none", "run"];
+        let output = night.chsnap.under(ignoring, &arguments).output().expect("env of coreutils runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{hook}: {stderr}");
+        assert_eq!(stderr.contains("exit status: 7"), expected == 1, "{hook}: {stderr}");
+    }
+}
+
 #[test]
 fn a_signal_ends_the_first_hook_at_once() {
     let night = Night::new("[run]\nbefore = 'echo $$ > $D/pid; sleep 300'\n");

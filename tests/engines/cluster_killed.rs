@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use wait_timeout::ChildExt as _;
 
 use crate::chsnap_command::{Chsnap, Run};
 use crate::cluster_lab::Cluster;
@@ -116,10 +117,8 @@ fn spawned(chsnap: &Chsnap, task: Task) -> Child {
 /// Waits until it ends by itself.
 #[track_caller]
 fn ended(child: &mut Child, when: &str) {
-    until(when, || match child.try_wait().expect("it can be waited for") {
-        Some(_) => Ok(()),
-        None => Err("the restore does not end".to_owned()),
-    });
+    let status = child.wait_timeout(DEADLINE).expect("it can be waited for");
+    assert!(status.is_some(), "{when}: the restore does not end");
 }
 
 impl Lab {

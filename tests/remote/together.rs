@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chsnap::model::SnapshotId;
-use testkit::each_service;
-use testkit::object_store::ObjectServer;
+use rstest::rstest;
+use testkit::object_store::{ObjectServer, here};
 
 use crate::chsnap_command::{Chsnap, Run};
 use crate::remote::support::{at, content};
@@ -249,9 +249,11 @@ fn times() -> (Duration, Duration) {
     (Duration::from_secs(20), Duration::from_secs(6))
 }
 
-each_service!(two_hosts_and_a_gc_at_once_lose_nothing: s3, directory);
-
-fn two_hosts_and_a_gc_at_once_lose_nothing(server: &ObjectServer) {
+#[rstest]
+#[case::s3(here(ObjectServer::s3()))]
+#[case::directory(here(ObjectServer::directory()))]
+fn two_hosts_and_a_gc_at_once_lose_nothing(#[case] server: Option<ObjectServer>) {
+    let Some(server) = &server else { return };
     let seed = std::env::var("CHSNAP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_261_130);
     let (lasts, grace) = times();
     let begun = Instant::now();

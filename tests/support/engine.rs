@@ -1,12 +1,11 @@
 //! Real ClickHouse engines for tests: 18.16 and 26.9, eight years apart.
 //!
 //! ```ignore
-//! use testkit::engine::{Engine, Kind, Options, both_engines};
+//! use testkit::engine::{Engine, apply, both_engines, rstest};
 //!
-//! both_engines! {
-//!     fn counts_rows(engine: Engine) {
-//!         assert_eq!(engine.query("SELECT count() FROM numbers(3)"), "3");
-//!     }
+//! #[apply(both_engines)]
+//! fn counts_rows(engine: Engine) {
+//!     assert_eq!(engine.query("SELECT count() FROM numbers(3)"), "3");
 //! }
 //! ```
 //!
@@ -20,6 +19,8 @@
 mod real_server;
 
 pub use real_server::{RealServer, free_port};
+pub use rstest::rstest;
+pub use rstest_reuse::apply;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -32,6 +33,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use wait_timeout::ChildExt as _;
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -316,15 +319,11 @@ impl Engine {
         };
         // std can only send SIGKILL; the child is not reaped yet, so the pid is its own.
         let asked = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &child.id().to_string()]).status();
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while asked.as_ref().is_ok_and(std::process::ExitStatus::success) && Instant::now() < deadline {
-            if matches!(child.try_wait(), Ok(Some(_))) {
-                self.child = None;
-                return;
-            }
-            thread::sleep(POLL);
+        if asked.is_ok_and(|status| status.success()) && matches!(child.wait_timeout(STOP_DEADLINE), Ok(Some(_))) {
+            self.child = None;
+        } else {
+            self.kill();
         }
-        self.kill();
     }
 
     /// Ends it with SIGKILL.
@@ -596,44 +595,43 @@ impl Drop for Engine {
     }
 }
 
-/// Tests that run on both engines, as `name::v18` and `name::v26`.
+/// What a test of both engines takes: an engine that has just started, or the kind of the one that it starts itself.
+pub trait OfKind {
+    /// The one for this kind.
+    fn of_kind(kind: Kind) -> Self;
+}
+
+impl OfKind for Engine {
+    #[track_caller]
+    fn of_kind(kind: Kind) -> Engine {
+        Engine::start(kind)
+    }
+}
+
+impl OfKind for Kind {
+    fn of_kind(kind: Kind) -> Kind {
+        kind
+    }
+}
+
+/// Makes two tests of one, `name::case_1_v18` and `name::case_2_v26`.
 ///
 /// ```ignore
-/// both_engines! {
-///     fn freezes(engine: Engine) { … }
-///     #[ignore = "slow"]
-///     fn freezes_as_another_user(mut engine: Engine, Options { uid: Some(54321), ..Options::default() }) { … }
+/// #[apply(both_engines)]
+/// fn freezes(engine: Engine) { … }
+///
+/// #[apply(both_engines)]
+/// fn freezes_as_another_user(#[case] kind: Kind) {
+///     let engine = Engine::start_with(kind, &Options { uid: Some(54321), ..Options::default() });
+///     …
 /// }
 /// ```
-#[macro_export]
-macro_rules! both_engines {
-    ($(
-        $(#[$attribute:meta])*
-        fn $name:ident($($engine:ident)+ : $type:ty $(, $options:expr)? $(,)?) $body:block
-    )+) => {$(
-        mod $name {
-            #[allow(unused_imports, reason = "not every test needs a name from outside")]
-            use super::*;
-
-            fn run($($engine)+: $type) $body
-
-            #[test]
-            $(#[$attribute])*
-            fn v18() {
-                run($crate::both_engines!(@start $type, <$type>::V18 $(, $options)?));
-            }
-
-            #[test]
-            $(#[$attribute])*
-            fn v26() {
-                run($crate::both_engines!(@start $type, <$type>::V26 $(, $options)?));
-            }
-        }
-    )+};
-    (@start $type:ty, $kind:expr) => { <$type>::start($kind) };
-    (@start $type:ty, $kind:expr, $options:expr) => { <$type>::start_with($kind, &$options) };
-}
-pub use crate::both_engines;
+#[rstest_reuse::template]
+#[export]
+#[rstest]
+#[case::v18(testkit::engine::OfKind::of_kind(testkit::engine::Kind::V18))]
+#[case::v26(testkit::engine::OfKind::of_kind(testkit::engine::Kind::V26))]
+fn both_engines(#[case] engine: Engine) {}
 
 fn folder_for(kind: Kind) -> tempfile::TempDir {
     let folder = tempfile::Builder::new()

@@ -31,29 +31,21 @@ const ACCOUNT_KEY: &str = "aHVudGVyMi1odW50ZXIyLWh1bnRlcjItaHVudGVyMg==";
 /// A user that every Debian has, whose home exists: vsftpd wants one.
 const DAEMON: u32 = 1;
 
-/// Calls `$case` with each service, as a test of its name in a module of the case's name. A service is a word here, and a
-/// function of [`ObjectServer`] that starts it.
-#[macro_export]
-macro_rules! each_service {
-    ($case:ident) => {
-        $crate::each_service! { $case: s3, google, azure, sftp, ftp, directory }
-    };
-    ($case:ident: $($service:ident),*) => {
-        mod $case {
-            $(#[test]
-            fn $service() {
-                match $crate::object_store::ObjectServer::$service() {
-                    Ok(server) => super::$case(&server),
-                    Err(missing) => $crate::object_store::not_here(stringify!($service), &missing),
-                }
-            })*
-        }
-    };
-}
+/// Makes a test of each service of one, `name::case_1_s3` and so on. The server is `None` if its program is not here.
+#[rstest_reuse::template]
+#[export]
+#[rstest]
+#[case::s3(testkit::object_store::here(testkit::object_store::ObjectServer::s3()))]
+#[case::google(testkit::object_store::here(testkit::object_store::ObjectServer::google()))]
+#[case::azure(testkit::object_store::here(testkit::object_store::ObjectServer::azure()))]
+#[case::sftp(testkit::object_store::here(testkit::object_store::ObjectServer::sftp()))]
+#[case::ftp(testkit::object_store::here(testkit::object_store::ObjectServer::ftp()))]
+#[case::directory(testkit::object_store::here(testkit::object_store::ObjectServer::directory()))]
+fn each_service(#[case] server: Option<ObjectServer>) {}
 
-/// Says that a test did not run.
-pub fn not_here(service: &str, missing: &str) {
-    eprintln!("NOT RUN: {service} is not here: {missing}");
+/// The server; `None`, and a line that says so, if its program is not here.
+pub fn here(server: Result<ObjectServer, String>) -> Option<ObjectServer> {
+    server.inspect_err(|missing| eprintln!("NOT RUN: {missing}")).ok()
 }
 
 /// A server with one bucket, `bucket`, which ends with this value.

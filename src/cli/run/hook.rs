@@ -7,9 +7,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use chsnap::fs;
+use wait_timeout::ChildExt as _;
 
 use super::super::failure::CommandFailure;
-use super::super::trust;
+use super::super::{signals, trust};
 use super::hook_line::{Unseen, read};
 
 /// How a hook failed.
@@ -45,7 +46,8 @@ pub(in super::super) fn programs(line: &str) -> Vec<PathBuf> {
     read(line).programs
 }
 
-const POLL: Duration = Duration::from_millis(20);
+/// The longest time until a stop is noticed; the end of a hook is noticed at once.
+const SLICE: Duration = Duration::from_millis(50);
 /// The time between the request to end and the kill.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -68,6 +70,7 @@ pub(super) fn run(
     // A hook has no business with the ClickHouse user's password.
     command.env_remove("CHSNAP_PASSWORD");
     command.envs(environment.iter().map(|(name, value)| (name, cut(value))));
+    signals::catch_child_exits();
     let mut child = command.spawn().map_err(|error| format!("it does not start: {error}"))?;
     match wait(&mut child, timeout, is_stopped) {
         Some(status) if status.success() => Ok(()),
@@ -113,10 +116,10 @@ fn cut(value: &str) -> String {
 fn wait(child: &mut Child, timeout: Duration, is_stopped: &dyn Fn() -> bool) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if begun.elapsed() < timeout && !is_stopped() => std::thread::sleep(POLL),
-            _ => return None,
+        let left = timeout.saturating_sub(begun.elapsed());
+        match child.wait_timeout(left.min(SLICE)) {
+            Ok(None) if !left.is_zero() && !is_stopped() => {}
+            ended => return ended.ok().flatten(),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use wait_timeout::ChildExt as _;
 
 use super::canary::{Canary, give};
 use crate::chsnap_command::Run;
@@ -172,16 +174,9 @@ fn finish(mut command: Command, context: &str) -> Run {
         .expect("prlimit of util-linux starts");
     let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
     let (stdout, stderr) = (read_all(stdout), read_all(stderr));
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("it is waited for") {
-            break status;
-        }
-        if begun.elapsed() > DEADLINE {
-            child.kill().expect("killed");
-            panic!("{context}: it hangs");
-        }
-        std::thread::sleep(Duration::from_millis(2));
+    let Some(status) = child.wait_timeout(DEADLINE).expect("it is waited for") else {
+        child.kill().expect("killed");
+        panic!("{context}: it hangs");
     };
     let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
         String::from_utf8_lossy(&reader.join().expect("it was read")).into_owned()
