@@ -32,8 +32,7 @@ fn settle(engine: &Engine) {
 }
 
 #[apply(both_engines)]
-fn usage_reports_the_same_with_and_without_the_index_and_the_server(engine: Engine) {
-    let mut engine = engine;
+fn usage_reports_the_same_with_and_without_the_index_and_the_server(mut engine: Engine) {
     engine.query("CREATE DATABASE lab");
     // A file a column, so that a mutation of one links the others.
     let wide = if engine.kind() == Kind::V26 { " SETTINGS min_bytes_for_wide_part = 0" } else { "" };
