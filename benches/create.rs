@@ -55,7 +55,7 @@ struct Args {
 
 /// Partitions of one INSERT: the server's default limit.
 const PARTITIONS_AT_ONCE: u32 = 100;
-/// `EXT4_RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
+/// `RECENTCY_MIN` in Linux' `fs/ext4/ialloc.c`, and a second.
 const FREED_INODES_ARE_AVOIDED_FOR: Duration = Duration::from_secs(61);
 /// One partition of this many changes between two nights.
 const CHANGED_SHARE: u32 = 50;
