@@ -325,7 +325,9 @@ fn answer(mut client: TcpStream, upstream: &str, (refused, refusal): (&str, &Ref
         return;
     }
     for table in ["users", "roles", "quotas", "settings_profiles", "row_policies"] {
-        sql = sql.replace(&format!("FROM system.{table} "), &format!("FROM fake.{table} "));
+        for end in [' ', ')'] {
+            sql = sql.replace(&format!("FROM system.{table}{end}"), &format!("FROM fake.{table}{end}"));
+        }
     }
     write!(head, "Content-Length: {}\r\nConnection: close\r\n\r\n", sql.len()).expect("a String takes everything");
     let mut server = TcpStream::connect(upstream).expect("the engine answers");
