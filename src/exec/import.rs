@@ -15,6 +15,7 @@ use super::inspect::{CHECKSUMS, CHECKSUMS_LIMIT_BYTES};
 use super::native_files::{HashedPart, hash_part};
 use super::packed::PACKED;
 use super::restore::{RestoreMode, RestorePartError, RestoredPart};
+use super::whole::COLUMNS;
 
 /// Opened directories of a tree: the files of a part are mostly in one directory.
 #[derive(Debug)]
@@ -164,15 +165,20 @@ pub fn differs_from_list(part: &Dir, files: &[SourceFile], was_copied: bool) -> 
     Ok(None)
 }
 
-/// The first file that the `checksums.txt` of a part has and the list of a backup does not name; `None` if there is none,
-/// or if it cannot be parsed.
+/// The first file of a complete part that the list of a backup does not name: one that every part has, or one of its
+/// `checksums.txt`, if that can be parsed. `None` if the list names all, or an archive that has them.
 ///
 /// # Errors
-/// If it cannot be read.
-pub fn lacks_by_checksums(dirs: &mut TreeDirs<'_>, files: &[SourceFile]) -> Result<Option<String>, FsError> {
+/// If the `checksums.txt` cannot be read.
+pub fn lacks_in_list(dirs: &mut TreeDirs<'_>, files: &[SourceFile]) -> Result<Option<String>, FsError> {
     let find = |name: &str| files.iter().find(|file| file.path == Path::new(name));
-    let listed = find(CHECKSUMS).filter(|_| find(PACKED).is_none());
-    let Some(from) = listed.and_then(|file| file.from.as_ref()) else { return Ok(None) };
+    if find(PACKED).is_some() {
+        return Ok(None);
+    }
+    if let Some(lacked) = [CHECKSUMS, COLUMNS].into_iter().find(|name| find(name).is_none()) {
+        return Ok(Some(format!("the list of the backup does not name its file {lacked}")));
+    }
+    let Some(from) = find(CHECKSUMS).and_then(|file| file.from.as_ref()) else { return Ok(None) };
     let text = dirs.above(from)?.read(from.file_name().unwrap_or_default(), CHECKSUMS_LIMIT_BYTES)?;
     let Ok(checksums) = Checksums::parse(&text) else { return Ok(None) };
     let tops: HashSet<&[u8]> = files.iter().filter_map(|file| file.path.iter().next()).map(OsStr::as_bytes).collect();

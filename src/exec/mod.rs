@@ -40,7 +40,7 @@ pub use holdings::{
     stat_tree,
 };
 pub use idle::IdleReading;
-pub use import::{ListedImporter, TreeDirs, differs_from_list, is_as_listed, lacks_by_checksums};
+pub use import::{ListedImporter, TreeDirs, differs_from_list, is_as_listed, lacks_in_list};
 pub use inspect::{FileOnDisk, Inspected, PartFiles, inspect_listed, inspect_part, inspect_to_copy};
 pub use join::{LINK_LIMIT, LinkSources, LinkablePart, PreservedMetadata, find_joins};
 pub use left_out::{belongs_in_a_copy, has_left_out};

@@ -17,7 +17,7 @@ pub struct WholePart {
     pub rows: Option<u64>,
 }
 
-const COLUMNS: &str = "columns.txt";
+pub(super) const COLUMNS: &str = "columns.txt";
 /// The number of rows of a part as the server wrote it: one number.
 const COUNT: &str = "count.txt";
 const COUNT_LIMIT_BYTES: u64 = 64;

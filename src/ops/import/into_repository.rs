@@ -255,10 +255,7 @@ impl PreparedImport<'_> {
                 return Ok(Some(format!("{} {}", path.display(), ImportError::NOT_AS_LISTED)));
             }
         }
-        match lacks_in_list(files) {
-            Some(problem) => Ok(Some(problem)),
-            None => exec::lacks_by_checksums(&mut dirs, files),
-        }
+        exec::lacks_in_list(&mut dirs, files)
     }
 
     fn unless_interrupted(&self) -> Result<(), OpError> {
@@ -372,14 +369,15 @@ impl PreparedImport<'_> {
     /// them.
     fn skip_damaged(&self, data: &Dir, plan: &mut ImportPlan, taken: &mut [Vec<ImportedPart>]) -> Result<(), OpError> {
         let damage: Vec<FoundDamage> = taken.iter().flatten().filter_map(|part| part.damage.clone()).collect();
+        let tables: BTreeSet<TableName> = damage.iter().map(|damage| damage.table.clone()).collect();
         for index in plan.skip(&refusals(&damage)) {
             if let Some(parts) = taken.get_mut(index) {
                 parts.clear();
             }
         }
-        takes_something(plan, &self.request.directory, damage.clone())?;
-        for table in damage.iter().map(|damage| &damage.table).collect::<BTreeSet<_>>() {
-            let path = repo::table_below_data(table);
+        takes_something(plan, &self.request.directory, damage)?;
+        for table in tables {
+            let path = repo::table_below_data(&table);
             let database = data.find_beneath(path.parent().unwrap_or(Path::new("")))?;
             if let Some((database, name)) = database.zip(path.file_name()) {
                 exec::remove_tree(&database, name, &|_| ())?;
@@ -465,17 +463,6 @@ fn takes_something(plan: &ImportPlan, directory: &Path, mut damage: Vec<FoundDam
     let skipped = plan.warnings.iter().filter(|warning| warning.kind == WarningKind::TableSkipped);
     let reasons = skipped.map(|warning| warning.message.clone()).collect();
     Err(ImportError::NothingTaken { path: directory.to_owned(), reasons }.into())
-}
-
-/// Files that every complete part has; a packed part has them in its archive.
-const OF_EVERY_PART: [&str; 2] = ["checksums.txt", "columns.txt"];
-const ARCHIVE: &str = "data.packed";
-
-/// The first file of a complete part that a list does not name.
-fn lacks_in_list(files: &[SourceFile]) -> Option<String> {
-    let has = |name: &str| files.iter().any(|file| file.path == Path::new(name));
-    let lacked = OF_EVERY_PART.into_iter().find(|name| !has(name)).filter(|_| !has(ARCHIVE))?;
-    Some(format!("the list of the backup does not name its file {lacked}"))
 }
 
 /// The time at which a tree was made, and a warning about it if needed.
