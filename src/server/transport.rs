@@ -239,8 +239,7 @@ impl Server {
         asking: QueryOptions<'_>,
     ) -> Result<(Vec<T>, Option<u64>), ServerError> {
         let sql = list.counted_rows();
-        let mut answer = Vec::new();
-        self.receive(&asked(&sql, asking), Reads::List(list.table()), |piece| answer.extend_from_slice(piece))?;
+        let answer = self.answer(&asked(&sql, asking), Reads::List(list.table()))?;
         let mut lines = lines(&answer).peekable();
         // A bridge may answer without the column that it does not know.
         let count = lines.peek().and_then(|line| parse_row::<CountRow>(&sql, line).ok());
@@ -317,10 +316,14 @@ impl Server {
     }
 
     fn answers<T: DeserializeOwned>(&self, request: &Request<'_>, reads: Reads<'_>) -> Result<Vec<T>, ServerError> {
-        // Collected in one buffer and parsed after its end: an endless answer must not become a list of endless rows.
+        lines(&self.answer(request, reads)?).map(|line| parse_row(request.sql, line)).collect()
+    }
+
+    /// A whole answer, to be parsed after its end: an endless one must not become a list of endless rows.
+    fn answer(&self, request: &Request<'_>, reads: Reads<'_>) -> Result<Vec<u8>, ServerError> {
         let mut answer = Vec::new();
         self.receive(request, reads, |piece| answer.extend_from_slice(piece))?;
-        lines(&answer).map(|line| parse_row(request.sql, line)).collect()
+        Ok(answer)
     }
 
     /// Passes on an answer as it arrives.
