@@ -96,13 +96,8 @@ impl Bench {
         let parts = engine.query("SELECT count() FROM system.parts WHERE active AND database = 'bench'");
         let live =
             PathBuf::from(engine.query("SELECT path FROM system.parts WHERE active AND database = 'bench' LIMIT 1"));
-        let chsnap = Chsnap::new(&engine.root().join("repo")).url(&engine.url());
-        chsnap.expect(0, &["init"]);
-        let earlier = args.earlier.as_deref().map(|program| {
-            let earlier = Chsnap::new(&engine.root().join("repo-earlier")).url(&engine.url()).program(program);
-            earlier.expect(0, &["init"]);
-            earlier
-        });
+        let chsnap = repository(&engine, "repo", &testkit::program());
+        let earlier = args.earlier.as_deref().map(|program| repository(&engine, "repo-earlier", program));
         let filesystem = File::open(engine.root()).expect("the engine's folder is there");
         let table = live.parent().expect("a part lies in a table's directory");
         let in_data = table.strip_prefix(engine.data_path()).expect("the table is in the server's data").to_owned();
@@ -260,9 +255,7 @@ impl Bench {
     }
 
     fn first(&self, number: usize) -> f64 {
-        let repository = self.engine.root().join(format!("repo-{number}"));
-        let chsnap = Chsnap::new(&repository).url(&self.engine.url());
-        chsnap.expect(0, &["init"]);
+        let chsnap = repository(&self.engine, &format!("repo-{number}"), &testkit::program());
         self.sync();
         self.snapshot(&chsnap, &[]).0.seconds
     }
@@ -283,6 +276,13 @@ impl Bench {
         let shadow = self.engine.data_path().join("shadow").join(&name);
         (name, shadow)
     }
+}
+
+/// A new repository next to the engine's data, and a program for it.
+fn repository(engine: &Engine, name: &str, program: &Path) -> Chsnap {
+    let chsnap = Chsnap::new(&engine.root().join(name)).url(&engine.url()).program(program);
+    chsnap.expect(0, &["init"]);
+    chsnap
 }
 
 fn freeze_statement(name: &str) -> String {

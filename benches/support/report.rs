@@ -146,19 +146,16 @@ impl Series {
             answer(memory <= MEMORY_LIMIT_MB)
         )?;
         if is_measured(&Procedure::Earlier) {
-            let medians =
-                |own, earlier| Spread::of(self.seconds(own)).median / Spread::of(self.seconds(earlier)).median;
-            let pairs = |own, earlier| self.ratio(own, earlier).median;
-            let (all, changed) =
-                ((Procedure::Create, Procedure::Earlier), (Procedure::Changed, Procedure::EarlierChanged));
-            let (all_medians, changed_medians) = (medians(all.0, all.1), medians(changed.0, changed.1));
+            let median = |procedure| Spread::of(self.seconds(procedure)).median;
+            let all = median(Procedure::Create) / median(Procedure::Earlier);
+            let changed = median(Procedure::Changed) / median(Procedure::EarlierChanged);
             writeln!(
                 text,
-                "- To the earlier program, median to median: {all_medians:.2} times with `--freeze all`, {changed_medians:.2} \
+                "- To the earlier program, median to median: {all:.2} times with `--freeze all`, {changed:.2} \
                  where 2 % have changed; {EARLIER_LIMIT} is {}. Pair by pair: {:.2} and {:.2}.",
-                answer(all_medians.max(changed_medians) <= EARLIER_LIMIT),
-                pairs(all.0, all.1),
-                pairs(changed.0, changed.1)
+                answer(all.max(changed) <= EARLIER_LIMIT),
+                self.ratio(Procedure::Create, Procedure::Earlier).median,
+                self.ratio(Procedure::Changed, Procedure::EarlierChanged).median
             )?;
         }
         let stages = STAGES.iter().map(|stage| {
