@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::{Engine, Kind, apply, both_engines, rstest};
-use crate::support::{load, repository};
+use crate::support::{await_mutations, load, repository};
 
 /// The table of a document of differences.
 fn table<'a>(document: &'a Value, name: &str) -> &'a Value {
@@ -35,14 +35,7 @@ fn diff_reports_what_a_server_did_live_and_between_snapshots(engine: Engine) {
     engine.query("OPTIMIZE TABLE lab.latest FINAL");
     engine.query("ALTER TABLE lab.events DROP PARTITION 202601");
     engine.query("ALTER TABLE lab.sums DELETE WHERE k = 3");
-    let done = || engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0";
-    for _ in 0..200 {
-        if done() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert!(done(), "the mutation ends");
+    await_mutations(&engine);
     engine.query("ALTER TABLE lab.empty ADD COLUMN note String");
     engine.query("DROP TABLE lab.seen");
     engine.query("CREATE TABLE lab.more (a UInt8) ENGINE = MergeTree ORDER BY a");

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, apply, both_engines, rstest};
-use crate::support::{active_parts, escaped, load, path_of, restore_by_hand, shadows};
+use crate::support::{active_parts, await_mutations, escaped, load, path_of, restore_by_hand, shadows};
 use crate::tree::{Node, Tree, files, tree};
 use crate::unchanged::{Numbers, make, settle, state, step};
 
@@ -155,9 +155,7 @@ fn a_mutation_of_one_column_copies_that_column(engine: Engine) {
     let chsnap = repository(&engine, folder.path());
     create(&chsnap, 0, &[]);
     engine.query("ALTER TABLE lab.t UPDATE a = a + 1 WHERE 1");
-    while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done").trim() != "0" {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    await_mutations(&engine);
     let (second, _) = create(&chsnap, 0, &[]);
     let data = check_equal(&engine, &path_of(&chsnap, &second));
     let column: u64 = files(&data).iter().filter(|(path, _)| path.ends_with("a.bin")).map(|(_, node)| node.size).sum();
@@ -319,7 +317,7 @@ fn snapshots_on_another_filesystem_are_verified_restored_and_removed(engine: Eng
     assert!(shadows(&engine).is_empty());
 }
 
-/// Run by `tests/nfs`, whose /dev/shm is then on an export with `root_squash`, in a directory of nobody's.
+/// Run by `tests/nfs`, whose /dev/shm is then on an export with `root_squash`, in a directory that belongs to the user nobody.
 #[apply(both_engines)]
 #[ignore = "it needs an export that squashes root: tests/nfs runs it on one"]
 fn an_export_that_squashes_root_is_refused_unless_owners_are_recorded(engine: Engine) {
@@ -340,7 +338,7 @@ fn an_export_that_squashes_root_is_refused_unless_owners_are_recorded(engine: En
         assert_eq!(node.uid, 65534);
     }
     assert_eq!(chsnap.json(0, &["verify", "--level", "data"])["damage"], Value::Array(Vec::new()));
-    // Nobody's snapshots come back as the server's own files.
+    // Snapshots that belong to the user nobody come back as the server's own files.
     let before = engine.query("SELECT count(), sum(k) FROM lab.t");
     engine.query("DROP TABLE lab.t");
     chsnap.json(0, &["restore", "latest", "--yes"]);

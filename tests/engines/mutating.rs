@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::engine::{Engine, Kind, apply, both_engines, rstest};
-use crate::support::{path_of, repository, restore_by_hand};
+use crate::support::{asynchronous, await_mutations, path_of, repository, restore_by_hand};
 
 #[test]
 fn lightweight_updates_are_in_the_snapshot() {
@@ -76,11 +76,9 @@ fn unfinished_mutations_are_carried_and_finish_after_a_restore(engine: Engine) {
     engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
     engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
     engine.query("SYSTEM STOP MERGES default.m");
-    let asynchronous: &[(&str, &str)] = match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    };
-    engine.query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous).expect("queued");
+    engine
+        .query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous(&engine))
+        .expect("queued");
     assert_eq!(engine.query("SELECT count() FROM default.m WHERE v = 'new'"), "0");
     let chsnap = repository(&engine);
     let created = chsnap.json(0, &["create"]);
@@ -94,11 +92,7 @@ fn unfinished_mutations_are_carried_and_finish_after_a_restore(engine: Engine) {
     let shown = chsnap.json(0, &["show", "latest"]);
     assert_eq!(shown["table_list"][0]["mutations"][0], carried[0].as_str());
     let restored = restore_by_hand(&chsnap, &snapshot, engine.kind());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
-        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    await_mutations(&restored);
     assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "500\t1000");
 }
 
@@ -107,12 +101,8 @@ fn a_mutation_of_several_commands_is_carried_as_one(engine: Engine) {
     engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
     engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
     engine.query("SYSTEM STOP MERGES default.m");
-    let asynchronous: &[(&str, &str)] = match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    };
     let alter = "ALTER TABLE default.m DELETE WHERE id >= 900, UPDATE v = 'new' WHERE id % 2 = 0";
-    engine.query_with(alter, asynchronous).expect("queued");
+    engine.query_with(alter, asynchronous(&engine)).expect("queued");
     // A server lists a mutation once for each command.
     assert_eq!(engine.query("SELECT count(), uniq(mutation_id) FROM system.mutations WHERE NOT is_done"), "2\t1");
     let chsnap = repository(&engine);
@@ -120,11 +110,7 @@ fn a_mutation_of_several_commands_is_carried_as_one(engine: Engine) {
     let shown = chsnap.json(0, &["show", "latest"]);
     assert_eq!(shown["table_list"][0]["mutations"].as_array().expect("mutations").len(), 1, "{shown:#}");
     let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
-        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    await_mutations(&restored);
     assert_eq!(restored.query("SELECT countIf(v = 'new'), count() FROM default.m"), "450\t900");
 }
 
@@ -135,11 +121,7 @@ fn finished_mutations_and_mutated_parts_come_back(engine: Engine) {
     let chsnap = repository(&engine);
     let first = chsnap.json(0, &["create"]);
     engine.query("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
-        assert!(std::time::Instant::now() < deadline, "the mutation does not finish");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    await_mutations(&engine);
     let second = chsnap.json(0, &["create"]);
     if engine.kind() == Kind::V26 {
         engine.query("SELECT 1");
@@ -172,11 +154,9 @@ fn a_finished_mutation_of_a_detached_table_is_not_carried(engine: Engine) {
     assert_eq!(carried(), 0, "all parts have it");
     engine.query("ATTACH TABLE default.m");
     engine.query("SYSTEM STOP MERGES default.m");
-    let asynchronous: &[(&str, &str)] = match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    };
-    engine.query_with("ALTER TABLE default.m UPDATE v = 'newer' WHERE id % 2 = 0", asynchronous).expect("queued");
+    engine
+        .query_with("ALTER TABLE default.m UPDATE v = 'newer' WHERE id % 2 = 0", asynchronous(&engine))
+        .expect("queued");
     engine.query("DETACH TABLE default.m");
     assert_eq!(carried(), 1, "no part has it");
 }

@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::between::run_with;
 use crate::chsnap_command::{Chsnap, Run};
 use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
-use crate::support::{StopAtEnd, active_parts, path_of, repository, restore_by_hand, shadows};
+use crate::support::{
+    StopAtEnd, active_parts, asynchronous, await_mutations, path_of, repository, restore_by_hand, shadows,
+};
 
 const CREATE: [&str; 5] = ["--json", "--progress", "none", "create", "--one-moment"];
 
@@ -322,14 +324,10 @@ fn mutations_after_the_list_do_not_show_and_those_before_it_are_carried(engine: 
         make(&engine, table, 480);
         insert(&engine, table, 1);
     }
-    let asynchronous: &[(&str, &str)] = match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    };
     let update = |table: &str| {
         // Both columns are of a key, and cannot be updated.
         let delete = format!("ALTER TABLE default.{table} DELETE WHERE n = 1");
-        engine.query_with(&delete, asynchronous).expect("queued");
+        engine.query_with(&delete, asynchronous(&engine)).expect("queued");
     };
     engine.query("SYSTEM STOP MERGES default.begun");
     update("begun");
@@ -337,9 +335,7 @@ fn mutations_after_the_list_do_not_show_and_those_before_it_are_carried(engine: 
     let created = create_with(&engine, &chsnap, &[], 0, || {
         update("later");
         engine.query("SYSTEM START MERGES default.begun");
-        wait_until("the mutations finish", || {
-            engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0"
-        });
+        await_mutations(&engine);
     });
     let carried = |table: &str| {
         let names = inodes(&place(&chsnap, &created, table)).into_keys();
@@ -350,9 +346,7 @@ fn mutations_after_the_list_do_not_show_and_those_before_it_are_carried(engine: 
         assert_eq!(parts(&chsnap, &created, table), BTreeSet::from(["1_1_1_0".to_owned()]), "{table}");
     }
     let restored = restore_by_hand(&chsnap, &path_of(&chsnap, &created), engine.kind());
-    wait_until("the carried one finishes", || {
-        restored.query("SELECT count() FROM system.mutations WHERE NOT is_done") == "0"
-    });
+    await_mutations(&restored);
     assert_eq!(restored.query("SELECT count() FROM default.later"), "1");
     assert_eq!(restored.query("SELECT count() FROM default.begun"), "0");
 }

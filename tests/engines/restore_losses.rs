@@ -13,15 +13,8 @@ use serde_json::Value;
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
 use crate::front::{Front, Reply};
-use crate::support::repository;
+use crate::support::{asynchronous, repository};
 use crate::tree::{Tree, tree};
-
-fn asynchronous(engine: &Engine) -> &'static [(&'static str, &'static str)] {
-    match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    }
-}
 
 fn losses(report: &Value) -> Vec<String> {
     let tables = report["tables"].as_array().expect("a list").iter();

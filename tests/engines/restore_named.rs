@@ -177,7 +177,7 @@ fn a_restore_whose_only_table_is_not_made_has_failed(engine: Engine) {
         (&table(&report, "a")["state"], &table(&report, "a")["reason_kind"]),
         (&"skipped".into(), &"skipped".into())
     );
-    // Of two tables one is there: something stays, and differs from what was asked for.
+    // One of the two tables is there: it stays, and differs from what was requested.
     chsnap.json(3, &["restore", "latest", "--table", "lab.*", "--yes"]);
     engine.query("ATTACH TABLE lab.a");
     assert_eq!(engine.query("SELECT count() FROM lab.a"), "10");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::chsnap_command::Chsnap;
 use crate::engine::{Engine, Kind, Options, apply, both_engines, rstest};
-use crate::support::{TABLES, load, other_filesystem, path_of, repository};
+use crate::support::{TABLES, asynchronous, load, other_filesystem, path_of, repository};
 use crate::tree::{Tree, tree};
 use crate::unchanged::settle;
 
@@ -547,11 +547,9 @@ fn unfinished_mutations_finish_after_a_restore_and_before_partitions_move(engine
     engine.query("CREATE TABLE default.m (id UInt64, v String) ENGINE = MergeTree ORDER BY id");
     engine.query("INSERT INTO default.m SELECT number, 'old' FROM numbers(1000)");
     engine.query("SYSTEM STOP MERGES default.m");
-    let asynchronous: &[(&str, &str)] = match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    };
-    engine.query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous).expect("queued");
+    engine
+        .query_with("ALTER TABLE default.m UPDATE v = 'new' WHERE id % 2 = 0", asynchronous(&engine))
+        .expect("queued");
     let chsnap = repository(&engine);
     chsnap.json(0, &["create"]);
     // 18.16 leaves a table that is dropped with a stopped mutation to hang.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -21,6 +23,24 @@ pub(crate) fn repository(engine: &Engine) -> Chsnap {
 /// The path of the snapshot in a document of `create`.
 pub(crate) fn path_of(chsnap: &Chsnap, created: &Value) -> PathBuf {
     chsnap.repo().join("snapshots").join(created["id"].as_str().expect("an id"))
+}
+
+/// The settings with which an ALTER only queues its mutation.
+pub(crate) fn asynchronous(engine: &Engine) -> &'static [(&'static str, &'static str)] {
+    match engine.kind() {
+        Kind::V18 => &[],
+        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
+    }
+}
+
+/// Waits until no mutation of the server is unfinished.
+#[track_caller]
+pub(crate) fn await_mutations(engine: &Engine) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while engine.query("SELECT count() FROM system.mutations WHERE NOT is_done") != "0" {
+        assert!(Instant::now() < deadline, "the mutation does not finish");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Tables of several engines and partition keys, with the queries that tell whether they came back whole.

@@ -1,8 +1,8 @@
 //! A snapshot that was pushed without secrets, on a server.
 
 use crate::chsnap_command::Chsnap;
-use crate::engine::{Engine, Kind, apply, both_engines, rstest};
-use crate::support::repository;
+use crate::engine::{Engine, apply, both_engines, rstest};
+use crate::support::{asynchronous, repository};
 
 #[apply(both_engines)]
 fn a_drill_names_the_table_whose_unfinished_mutation_was_left_out(engine: Engine) {
@@ -11,14 +11,10 @@ fn a_drill_names_the_table_whose_unfinished_mutation_was_left_out(engine: Engine
         engine.query(&format!("INSERT INTO default.{table} SELECT number, 'old' FROM numbers(1000)"));
         engine.query(&format!("SYSTEM STOP MERGES default.{table}"));
     }
-    let asynchronous: &[(&str, &str)] = match engine.kind() {
-        Kind::V18 => &[],
-        Kind::V26 => &[("mutations_sync", "0"), ("alter_sync", "0")],
-    };
     let mutations = [("m", "'http://u:hunter2@h/'"), ("plain", "'new'")];
     for (table, value) in mutations {
         engine
-            .query_with(&format!("ALTER TABLE default.{table} UPDATE v = {value} WHERE 1"), asynchronous)
+            .query_with(&format!("ALTER TABLE default.{table} UPDATE v = {value} WHERE 1"), asynchronous(&engine))
             .expect("queued");
     }
     let chsnap = repository(&engine);
